@@ -1,0 +1,1 @@
+"""Where flows run and are served: protocols, a registry, implementations."""

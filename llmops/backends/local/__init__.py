@@ -1,0 +1,1 @@
+"""The backend that needs nothing but this machine."""

@@ -1,0 +1,1 @@
+"""Experiments and environments: schemas, loading, overlays, frozen values."""

@@ -1,0 +1,164 @@
+"""What a user configures, as frozen values.
+
+The published JSON Schemas are generated from these classes: a field's `doc` is the description that editors show, and
+the other metadata are JSON Schema keywords.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+OnInconclusive = Literal["block", "warn"]
+MetricKind = Literal["proportion", "mean", "percentile", "sum", "opaque"]
+ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
+
+
+def setting(doc: str, *, default: Any = ..., factory: Any = ..., **schema: Any) -> Any:
+    """Declare a field with its description and JSON Schema keywords.
+
+    Args:
+        doc: one sentence for people, shown by editors.
+        default: the value when the key is left out; without it and without `factory` the key is required.
+        factory: builds a mutable-looking default such as an empty mapping.
+        schema: further JSON Schema keywords, for instance `minimum=1`.
+    """
+    metadata = {"doc": doc, "schema": schema}
+    if default is not ...:
+        return field(default=default, metadata=metadata)
+    if factory is not ...:
+        return field(default_factory=factory, metadata=metadata)
+    return field(metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Rows to run: a JSON Lines or CSV file."""
+
+    path: str = setting("JSON Lines (.jsonl) or CSV (.csv) file, relative to the repository.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """How one metric follows from the rows' scores."""
+
+    score: str | None = setting(
+        "Output of the evaluator that scores one row; the metric is then aggregated by llmops, "
+        "and rows that failed count as the worst value.",
+        default=None,
+    )
+    kind: MetricKind = setting("What the number is.", default="mean")
+    higher_is_better: bool = setting("Whether a larger number is better.", default=True)
+    bounds: Sequence[float] | None = setting(
+        "Smallest and largest possible score of a row.", default=None, minItems=2, maxItems=2
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """An evaluation flow with its column mapping."""
+
+    flow: str = setting("Folder of the evaluation flow, relative to the repository.")
+    column_mapping: Mapping[str, Any] = setting(
+        "Flow input to ${data.column}, ${run.outputs.name}, ${run.inputs.name} or a literal.", factory=dict
+    )
+    metrics: Mapping[str, MetricSpec] = setting("Metric name to how it follows from the rows.", factory=dict)
+    variants: Mapping[str, str] = setting("Node to variant.", factory=dict)
+    environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Limits on one metric."""
+
+    metric: str = setting("Metric, or evaluator.metric when two evaluators report the same name.")
+    min: float | None = setting("Smallest allowed value.", default=None)
+    max: float | None = setting("Largest allowed value.", default=None)
+    max_regression: float | None = setting(
+        "Largest allowed worsening against the baseline, in the metric's unit.", default=None, minimum=0
+    )
+    on_inconclusive: OnInconclusive = setting("Whether missing evidence blocks.", default="block")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """The declared limits of an experiment."""
+
+    thresholds: Sequence[Threshold] = setting("Limits on metrics.", factory=tuple)
+    max_failed: int = setting("Rows that may fail in the flow.", default=0, minimum=0)
+    max_unmeasured: int = setting("Rows that nobody could measure.", default=0, minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One use case: a flow, its data, its evaluators, its gate."""
+
+    name: str = setting("Name; the file's stem when left out.", default="")
+    description: str = setting("One sentence for people.", default="")
+    flow: str = setting("Folder of the flow, relative to the repository.")
+    variants: Mapping[str, str] = setting("Node to variant; the flow's defaults when left out.", factory=dict)
+    datasets: Mapping[str, Dataset] = setting("Name to data set.", minProperties=1)
+    dataset: str = setting("Data set that is used unless another is named; the first when left out.", default="")
+    column_mapping: Mapping[str, Any] = setting(
+        "Flow input to ${data.column} or a literal; inputs left out take the column of the same name.", factory=dict
+    )
+    evaluators: Mapping[str, Evaluator] = setting("Name to evaluator.", factory=dict)
+    gate: Gate = setting("Limits.", factory=Gate)
+    environment: str = setting("Environment that is used unless another is named.", default="local")
+    environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
+    concurrency: int = setting("Lines in flight at once.", default=16, minimum=1, maximum=1024)
+    line_timeout_s: float = setting("Seconds that one line may take.", default=600.0, exclusiveMinimum=0)
+    repeat: int = setting("Measurements of each row.", default=1, minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How a flow reaches a model or a service. Values may be ${env:NAME}; secrets must be."""
+
+    type: ConnectionType = setting("stand_in is a deterministic loopback model that needs no key.")
+    api_key: str | None = setting("A reference such as ${env:OPENAI_API_KEY}; never the key itself.", default=None)
+    base_url: str | None = setting("Address of an OpenAI-compatible service.", default=None)
+    api_base: str | None = setting("Address of the Azure OpenAI resource or serverless endpoint.", default=None)
+    api_version: str | None = setting("Azure OpenAI API version.", default=None)
+    organization: str | None = setting("OpenAI organization.", default=None)
+    configs: Mapping[str, str] = setting("Plain values of a custom connection.", factory=dict)
+    secrets: Mapping[str, str] = setting("References to secret values of a custom connection.", factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIn:
+    """Settings of the stand-in model, which is no real model."""
+
+    latency_ms: float = setting("Added to every answer.", default=0.0, minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """A place to run in."""
+
+    name: str = setting("Name; the file's stem when left out.", default="")
+    backend: str = setting("Where flows run.", default="local")
+    connections: Mapping[str, Connection] = setting("Connection name, as the flow uses it, to how to reach it.", factory=dict)
+    environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
+    stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A repository: where everything else is relative to.
+
+    Attributes:
+        root: absolute path of the repository (or folder) that holds `config/`.
+        state: absolute path of `.llmops/`.
+        experiments: name to experiment, sorted by name.
+        environments: name to environment.
+    """
+
+    root: Path
+    state: Path
+    experiments: Mapping[str, Experiment]
+    environments: Mapping[str, Environment]

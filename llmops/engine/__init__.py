@@ -1,0 +1,1 @@
+"""Run lines through flows: scheduler, line cache, worker process, stand-in model."""

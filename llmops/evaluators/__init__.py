@@ -1,0 +1,1 @@
+"""Score the lines of a run."""

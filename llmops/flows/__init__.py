@@ -1,0 +1,1 @@
+"""Flow folders: kind, closure, digest, the flow as it stands at another commit."""

@@ -1,0 +1,1 @@
+"""The place a command runs in: a terminal, GitHub Actions, Azure Pipelines."""

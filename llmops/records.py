@@ -1,0 +1,386 @@
+"""The documents that pass between steps: typed, versioned JSON.
+
+Every record has `schema_version` and `kind`. Reading refuses a version it does not know. Writing is atomic: a reader
+sees the old document or the new one, never half of one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+from llmops.errors import UsageError
+
+SCHEMA_VERSION = 1
+
+LineStatus = Literal["completed", "failed", "unmeasured"]
+"""completed; failed: the flow itself failed; unmeasured: evaluator, judge, network or budget failed."""
+
+RowStatus = Literal["scored", "failed", "unmeasured"]
+Outcome = Literal["pass", "fail", "inconclusive"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineError:
+    """Why a line has no outputs.
+
+    Attributes:
+        type: class name of the exception, for instance `ZeroDivisionError`.
+        message: first paragraph of what it says; secrets masked.
+        node: node of a DAG flow in which it happened, if known.
+        traceback: the user's own frames, if any.
+    """
+
+    type: str
+    message: str
+    node: str | None = None
+    traceback: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One row through one flow.
+
+    Attributes:
+        row: 0-based position in the data set.
+        repeat: 0-based index of the measurement of this row.
+        inputs: what the flow received, after the column mapping.
+        outputs: what the flow returned; None unless completed.
+        duration_s: wall time inside the worker, seconds.
+        tokens: `prompt`, `completion`, `total` as the model reported them; empty when unknown.
+        aggregation_inputs: what aggregation nodes need of this line, opaque.
+    """
+
+    row: int
+    repeat: int = 0
+    status: LineStatus
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any] | None = None
+    error: LineError | None = None
+    duration_s: float = 0.0
+    tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    aggregation_inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Base of the documents; `kind` names the class in the file."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowRef:
+    """Which flow, exactly.
+
+    Attributes:
+        path: folder relative to the repository, with forward slashes.
+        digest: `sha256:` and 64 hexadecimal digits over the flow's closure.
+        commit: the commit that was checked out (candidate) or read (baseline); None outside of git.
+        dirty: whether the closure differed from that commit.
+        ref: the ref a baseline was asked by, for instance `origin/main`.
+    """
+
+    path: str
+    digest: str
+    variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    commit: str | None = None
+    dirty: bool = False
+    ref: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRef:
+    """Which rows, exactly: path relative to the repository, digest of the bytes, number of rows."""
+
+    name: str
+    path: str
+    digest: str
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Record):
+    """All lines of one flow version over one data set; the lines are in `lines.jsonl` beside it.
+
+    Attributes:
+        id: derived from what was run, so that the same command finds the same run.
+        connections: connection name to its identity (type, host, API version), never a secret.
+        completed, failed, unmeasured: number of lines in each state; they add up to rows times repeats.
+        cached: lines answered from the cache in the invocation that wrote this record.
+        started_at, ended_at: ISO 8601, UTC.
+        stand_in: whether the stand-in model answered, which is no real model.
+    """
+
+    kind: ClassVar[str] = "run"
+    id: str
+    flow: FlowRef
+    dataset: DatasetRef
+    column_mapping: Mapping[str, Any]
+    environment: str
+    connections: Mapping[str, str]
+    repeats: int
+    completed: int
+    failed: int
+    unmeasured: int
+    cached: int
+    started_at: str
+    ended_at: str
+    tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    stand_in: bool = False
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One named number of one run.
+
+    Attributes:
+        name: metric name, unique within its evaluator.
+        evaluator: the evaluator that reports it.
+        value: None when it was not reported or is not a finite number; failed rows count as the worst score when the
+            metric follows from row scores.
+        n: rows that the value rests on, failed rows included when they count.
+        failed, unmeasured: rows in these states.
+        interval: two-sided 95 % interval for display; None when there is no honest one.
+        bounds: the value if every unmeasured row had been the worst, and the best; None when not known.
+        reported: what the evaluator's own aggregation logged, when that is a number.
+    """
+
+    name: str
+    evaluator: str
+    value: float | None
+    kind: str
+    n: int
+    failed: int
+    unmeasured: int
+    higher_is_better: bool = True
+    interval: tuple[float, float] | None = None
+    interval_method: str = ""
+    bounds: tuple[float, float] | None = None
+    reported: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRow:
+    """One row of a run as the evaluators saw it.
+
+    Attributes:
+        scores: `evaluator.output` to number; numbers and booleans only.
+        outputs: evaluator to all of its outputs for the row, for people.
+        errors: evaluator to why it could not score the row.
+    """
+
+    row: int
+    status: RowStatus
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    errors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRecord(Record):
+    """The metrics of one run; the rows are in `rows.jsonl` beside it.
+
+    Attributes:
+        evaluators: evaluator name to the digest of its flow.
+    """
+
+    kind: ClassVar[str] = "evaluation"
+    id: str
+    run: RunRecord
+    evaluators: Mapping[str, str]
+    metrics: Sequence[Metric]
+    rows: int
+    scored: int
+    failed: int
+    unmeasured: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What the gate says of one limit.
+
+    Attributes:
+        metric: the threshold's metric, or `max_failed`, `max_unmeasured`.
+        limit: the limit in words, for instance `min 0.8`, `max_regression 0.03`.
+        value: the candidate's value; baseline: the baseline's; difference: candidate minus baseline.
+        interval: of the value, or of the difference for a regression limit.
+        message: one sentence for people.
+    """
+
+    metric: str
+    limit: str
+    outcome: Outcome
+    value: float | None = None
+    baseline: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    blocks: bool = True
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowView:
+    """One side of a row in a report."""
+
+    status: RowStatus
+    outputs: Mapping[str, Any] | None
+    scores: Mapping[str, float]
+    error: str = ""
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowComparison:
+    """A row that a reviewer should look at.
+
+    Attributes:
+        row: 0-based position in the data set.
+        change: `regressed`, `improved` or `same` against the baseline; `none` without a baseline.
+        badness: larger is worse; rows are listed worst first.
+    """
+
+    row: int
+    inputs: Mapping[str, Any]
+    candidate: RowView
+    baseline: RowView | None
+    change: Literal["regressed", "improved", "same", "none"]
+    badness: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictRecord(Record):
+    """The answer of one check, complete enough to render every report without another file.
+
+    Attributes:
+        baseline: None when there is none; `baseline_reason` then says why.
+        metrics, baseline_metrics: of candidate and baseline, in the same order as far as both have them.
+        flips: number of rows that regressed and improved.
+        worst, flipped: rows to show, worst first, each list cut at `ROWS_SHOWN`.
+        evidence: digest over everything that decided; a re-run with equal evidence returns this very record.
+    """
+
+    kind: ClassVar[str] = "verdict"
+    id: str
+    experiment: str
+    environment: str
+    outcome: Outcome
+    exit_code: int
+    findings: Sequence[Finding]
+    candidate: EvaluationRecord
+    baseline: EvaluationRecord | None
+    baseline_reason: str
+    regressed: int
+    improved: int
+    worst: Sequence[RowComparison]
+    flipped: Sequence[RowComparison]
+    evidence: str
+    created_at: str
+    stand_in: bool = False
+    notes: Sequence[str] = ()
+
+
+ROWS_SHOWN = 100
+
+_RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, EvaluationRecord, VerdictRecord)}
+
+R = TypeVar("R", bound=Record)
+
+
+def to_json(value: Any) -> Any:
+    """Turn a record (or any dataclass in it) into JSON values; non-finite floats become null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        body = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, Record):
+            return {"schema_version": SCHEMA_VERSION, "kind": value.kind, **body}
+        return body
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def from_json(cls: type[Any], value: Any) -> Any:
+    """Build a value of `cls` from JSON values.
+
+    Raises:
+        KeyError, TypeError, ValueError: the document does not have the form of `cls`.
+    """
+    origin = typing.get_origin(cls)
+    if cls is Any or value is None:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return from_json(next(arg for arg in typing.get_args(cls) if arg is not type(None)), value)
+    if dataclasses.is_dataclass(cls):
+        hints = typing.get_type_hints(cls)
+        fields = {f.name: f for f in dataclasses.fields(cls)}
+        return cls(**{name: from_json(hints[name], value[name]) for name in fields if name in value})
+    if origin is tuple:
+        return tuple(value)
+    if origin is not None and issubclass(origin, Mapping):
+        item = typing.get_args(cls)[1]
+        return {key: from_json(item, entry) for key, entry in value.items()}
+    if origin is not None and issubclass(origin, Sequence):
+        item = typing.get_args(cls)[0]
+        return tuple(from_json(item, entry) for entry in value)
+    if cls is float and isinstance(value, int):
+        return float(value)
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a crash, never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as handle:
+            handle.write(text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as indented JSON, atomically."""
+    write_text(path, json.dumps(to_json(record), indent=2, ensure_ascii=False) + "\n")
+
+
+def read_record(path: Path, cls: type[R]) -> R:
+    """Read a record.
+
+    Raises:
+        UsageError: the file is missing, is not a record of this kind, or is of another version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError.of(f"no {cls.kind} record", where=str(path), fix=f"Name the {cls.kind} record that an earlier step wrote.") from None
+    except (ValueError, OSError) as error:
+        raise UsageError.of(f"not a readable {cls.kind} record", where=str(path), found=str(error)) from error
+    found = (document.get("kind"), document.get("schema_version")) if isinstance(document, dict) else (None, None)
+    if found != (cls.kind, SCHEMA_VERSION):
+        raise UsageError.of(
+            f"not a {cls.kind} record of this version",
+            where=str(path),
+            found=f"kind {found[0]!r}, schema_version {found[1]!r}",
+            expected=f"kind {cls.kind!r}, schema_version {SCHEMA_VERSION}",
+        )
+    try:
+        return typing.cast(R, from_json(cls, document))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError.of(f"a damaged {cls.kind} record", where=str(path), found=str(error)) from error
