@@ -9,6 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class ExitCode(enum.IntEnum):
@@ -73,7 +77,7 @@ class LlmopsError(Exception):
         self.problems: tuple[Problem, ...] = problems
 
     @classmethod
-    def of(cls, what: str, *, where: str = "", found: str = "", expected: str = "", fix: str = "") -> LlmopsError:
+    def of(cls, what: str, *, where: str = "", found: str = "", expected: str = "", fix: str = "") -> Self:
         """Build the error from its single problem."""
         return cls(Problem(what=what, where=where, found=found, expected=expected, fix=fix))
 

@@ -17,16 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+from llmops.core.metrics import Finding, FindingOutcome, Metric, Outcome, RowStatus, ScoredRow
 from llmops.errors import UsageError
 
 SCHEMA_VERSION = 1
 
 LineStatus = Literal["completed", "failed", "unmeasured"]
 """completed; failed: the flow itself failed; unmeasured: evaluator, judge, network or budget failed."""
-
-RowStatus = Literal["scored", "failed", "unmeasured"]
-Outcome = Literal["pass", "fail", "inconclusive"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class LineError:
@@ -118,10 +115,15 @@ class RunRecord(Record):
         cached: lines answered from the cache in the invocation that wrote this record.
         started_at, ended_at: ISO 8601, UTC.
         stand_in: whether the stand-in model answered, which is no real model.
+        target: id of the run whose lines an evaluation flow scored; None for a run of the flow itself.
+        metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
+        aggregation_error: why the aggregation nodes did not end.
+        lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
     """
 
     kind: ClassVar[str] = "run"
     id: str
+    experiment: str
     flow: FlowRef
     dataset: DatasetRef
     column_mapping: Mapping[str, Any]
@@ -137,54 +139,15 @@ class RunRecord(Record):
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
     stand_in: bool = False
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    target: str | None = None
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    aggregation_error: LineError | None = None
+    lines_digest: str = ""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One named number of one run.
-
-    Attributes:
-        name: metric name, unique within its evaluator.
-        evaluator: the evaluator that reports it.
-        value: None when it was not reported or is not a finite number; failed rows count as the worst score when the
-            metric follows from row scores.
-        n: rows that the value rests on, failed rows included when they count.
-        failed, unmeasured: rows in these states.
-        interval: two-sided 95 % interval for display; None when there is no honest one.
-        bounds: the value if every unmeasured row had been the worst, and the best; None when not known.
-        reported: what the evaluator's own aggregation logged, when that is a number.
-    """
-
-    name: str
-    evaluator: str
-    value: float | None
-    kind: str
-    n: int
-    failed: int
-    unmeasured: int
-    higher_is_better: bool = True
-    interval: tuple[float, float] | None = None
-    interval_method: str = ""
-    bounds: tuple[float, float] | None = None
-    reported: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredRow:
-    """One row of a run as the evaluators saw it.
-
-    Attributes:
-        scores: `evaluator.output` to number; numbers and booleans only.
-        outputs: evaluator to all of its outputs for the row, for people.
-        errors: evaluator to why it could not score the row.
-    """
-
-    row: int
-    status: RowStatus
-    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    outputs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    errors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    @property
+    def lines(self) -> int:
+        """Lines of the run: rows that were asked for, times repeats."""
+        return self.completed + self.failed + self.unmeasured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,40 +156,20 @@ class EvaluationRecord(Record):
 
     Attributes:
         evaluators: evaluator name to the digest of its flow.
+        evaluation_runs: evaluator name to the id of the run that scored the lines.
+        rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
     kind: ClassVar[str] = "evaluation"
     id: str
     run: RunRecord
     evaluators: Mapping[str, str]
+    evaluation_runs: Mapping[str, str]
     metrics: Sequence[Metric]
     rows: int
     scored: int
     failed: int
     unmeasured: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What the gate says of one limit.
-
-    Attributes:
-        metric: the threshold's metric, or `max_failed`, `max_unmeasured`.
-        limit: the limit in words, for instance `min 0.8`, `max_regression 0.03`.
-        value: the candidate's value; baseline: the baseline's; difference: candidate minus baseline.
-        interval: of the value, or of the difference for a regression limit.
-        message: one sentence for people.
-    """
-
-    metric: str
-    limit: str
-    outcome: Outcome
-    value: float | None = None
-    baseline: float | None = None
-    difference: float | None = None
-    interval: tuple[float, float] | None = None
-    blocks: bool = True
-    message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
