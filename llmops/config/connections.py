@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from llmops.config.model import Connection, ConnectionType
-from llmops.errors import Problem, UsageError, near_match
+from llmops.errors import Problem, UsageError
 
 AZURE_API_VERSION = "2024-10-21"
 """Azure OpenAI API version when neither the connection nor AZURE_OPENAI_API_VERSION names one."""
@@ -117,9 +117,11 @@ def find_faults(connection: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...]
         if field == "type" or not value:
             continue
         if field not in fields:
-            fix = near_match(field, fields)
             expected = ", ".join(f"'{name}'" for name in fields) or "no further keys"
-            yield (field,), Problem(what=f"a connection of type '{connection['type']}' has no '{field}'", expected=expected, fix=fix)
+            yield (
+                (field,),
+                Problem(what=f"a connection of type '{connection['type']}' has no '{field}'", expected=expected),
+            )
             continue
         texts = value.items() if isinstance(value, Mapping) else [("", value)]
         for key, text in texts:
@@ -160,7 +162,9 @@ def resolve_connections(
         UsageError: the problems of all of them.
     """
     problems: list[Problem] = []
-    resolved = {name: _Resolver(connection, name, env, problems.append).resolve() for name, connection in connections.items()}
+    resolved = {
+        name: _Resolver(connection, name, env, problems.append).resolve() for name, connection in connections.items()
+    }
     if problems:
         raise UsageError(*problems)
     return resolved
@@ -249,4 +253,4 @@ def identity(resolved: ResolvedConnection) -> str:
 
 def _without_credentials(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/").lower()
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")

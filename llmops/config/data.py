@@ -29,12 +29,12 @@ class Row(NamedTuple):
     """One row.
 
     Attributes:
-        index: 0-based position in the data set.
+        number: 0-based position in the data set.
         line: 1-based line of the file on which it begins.
         values: column to value.
     """
 
-    index: int
+    number: int
     line: int
     values: Mapping[str, Any]
 
@@ -228,7 +228,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_refuse_cons
 
 
 def _read_jsonl(lines: Iterable[bytes], label: str) -> _Parsed:
-    index = 0
+    number = 0
     for line in _decoded(lines, label):
         if line.problem:
             yield _Bad(line.problem)
@@ -240,8 +240,8 @@ def _read_jsonl(lines: Iterable[bytes], label: str) -> _Parsed:
         if isinstance(item, Problem):
             yield _Bad(item)
             continue
-        yield Row(index, line.number, item)
-        index += 1
+        yield Row(number, line.number, item)
+        number += 1
 
 
 def _parse_object(text: str, line: _Text, label: str) -> dict[str, Any] | Problem:
@@ -279,7 +279,7 @@ def _read_csv(lines: Iterable[bytes], label: str) -> _Parsed:
     undecodable: list[Problem] = []
     reader = csv.reader(_texts(_decoded(lines, label), undecodable), strict=True)
     header: list[str] | None = None
-    index = end = 0
+    number = end = 0
     try:
         for fields in reader:
             where, start, end = f"{label}:{end + 1}", end + 1, reader.line_num
@@ -291,8 +291,8 @@ def _read_csv(lines: Iterable[bytes], label: str) -> _Parsed:
             elif fields and header is None:
                 header = fields
             elif fields:
-                yield Row(index, start, dict(zip(header or (), fields, strict=True)))
-                index += 1
+                yield Row(number, start, dict(zip(header or (), fields, strict=True)))
+                number += 1
     except csv.Error as error:
         yield _Bad(Problem(what="not valid CSV", where=f"{label}:{end + 1}", found=str(error)))
 
@@ -314,5 +314,7 @@ def _field_problem(fields: list[str], header: list[str] | None, where: str) -> P
     if twice is not None:
         return Problem(what="column given twice", where=where, found=f"'{twice}'")
     if "" in fields:
-        return Problem(what="column without a name", where=where, found=f"column {fields.index('') + 1} of {len(fields)}")
+        return Problem(
+            what="column without a name", where=where, found=f"column {fields.index('') + 1} of {len(fields)}"
+        )
     return None

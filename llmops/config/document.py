@@ -158,7 +158,9 @@ class _Builder:
         self.document.lines[path] = line
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            raise yaml.MarkedYAMLError(problem="too many values after aliases are expanded", problem_mark=node.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="too many values after aliases are expanded", problem_mark=node.start_mark
+            )
         if id(node) in self.open:
             raise yaml.MarkedYAMLError(problem="an alias that contains itself", problem_mark=node.start_mark)
         self.open.add(id(node))
@@ -210,6 +212,8 @@ class _Builder:
         if isinstance(value, float) and not math.isfinite(value):
             self.document.report(path, "not a finite number", found=node.value)
         if not isinstance(value, (str, int, float, bool, type(None))):
-            self.document.report(path, "not a plain value", found=node.tag, expected="text, a number, true, false or null")
+            self.document.report(
+                path, "not a plain value", found=node.tag, expected="text, a number, true, false or null"
+            )
             return None
         return value

@@ -144,8 +144,14 @@ def _keys(schema: Schema, prefix: str) -> Iterator[Key]:
 def _key(path: str, schema: Schema, *, is_required: bool) -> Key:
     allowed = ", ".join(f"`{value}`" for value in schema.get("enum", ()))
     written = f"`{json.dumps(schema['default'])}`" if "default" in schema else ""
-    kinds = {"object": "mapping", "array": "list", "string": "text", "integer": "whole number", "boolean": "true, false"}
-    type_ = allowed or kinds.get(schema.get("type", ""), schema.get("type", "any"))
+    kinds = {
+        "object": "mapping",
+        "array": "list",
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "true, false",
+    }
+    type_ = allowed or kinds.get(str(schema.get("type")), "number" if "type" in schema else "any")
     return Key(path, type_, "required" if is_required else written, schema.get("description", ""))
 
 

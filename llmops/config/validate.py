@@ -130,7 +130,9 @@ def _matches(pattern: str, text: str) -> bool:
 def _validate_list(value: list[Any], schema: Schema, path: Steps, report: Report) -> list[Any]:
     least, most = schema.get("minItems", 0), schema.get("maxItems")
     if len(value) < least or (most is not None and len(value) > most):
-        expected = f"exactly {least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+        expected = (
+            f"exactly {least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+        )
         report(path, "wrong number of entries", found=str(len(value)), expected=expected)
     return [validate(item, schema.get("items", {}), (*path, n), report) for n, item in enumerate(value)]
 

@@ -234,7 +234,9 @@ def _check_reference(
 
 def _only_some(name: str, column: str, line: int, where: Callable[[str], str]) -> Problem:
     fix = "Give every row this column, or map the input to another."
-    return Problem(what=f"some rows have no column '{column}'", where=where(name), found=f"none on line {line}", fix=fix)
+    return Problem(
+        what=f"some rows have no column '{column}'", where=where(name), found=f"none on line {line}", fix=fix
+    )
 
 
 def _check_unmapped(
