@@ -273,10 +273,10 @@ def from_json(cls: type[Any], value: Any) -> Any:
         return cls(**{name: from_json(hints[name], value[name]) for name in fields if name in value})
     if origin is tuple:
         return tuple(value)
-    if origin is not None and issubclass(origin, Mapping):
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         item = typing.get_args(cls)[1]
         return {key: from_json(item, entry) for key, entry in value.items()}
-    if origin is not None and issubclass(origin, Sequence):
+    if isinstance(origin, type) and issubclass(origin, Sequence):
         item = typing.get_args(cls)[0]
         return tuple(from_json(item, entry) for entry in value)
     if cls is float and isinstance(value, int):
