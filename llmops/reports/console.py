@@ -8,7 +8,7 @@ from typing import Literal
 from llmops.records import Finding, Outcome, RowComparison, VerdictRecord
 from llmops.reports.numbers import MISSING, count, format_difference, format_interval, format_number
 from llmops.reports.plain_text import reveal, show_line
-from llmops.reports.rows import ABSENT, changed_fields, describe_side
+from llmops.reports.rows import FieldPair, changed_fields, describe_side, show_side
 from llmops.reports.summary import (
     STAND_IN_LABEL,
     MetricSummary,
@@ -195,17 +195,15 @@ def _flips(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:
 
 def _flip_line(row: RowComparison) -> str:
     pairs = changed_fields(row)[:3]
-    changes = (f"{show_line(pair.name, 40)} {_side(pair.baseline)} → {_side(pair.candidate)}" for pair in pairs)
+    changes = (f"{show_line(pair.name, 40)} {before} → {after}" for pair in pairs for before, after in [_sides(pair)])
     status = [] if row.candidate.status == "scored" else [show_line(describe_side(row.candidate), 120)]
     inputs = (f"{show_line(name, 40)}={show_line(value, 80)}" for name, value in list(row.inputs.items())[:2])
     change = "" if row.change == "none" else f" {row.change}"
     return f"  row {row.row}{change}: " + "; ".join((*status, *changes, *inputs))
 
 
-def _side(value: object) -> str:
-    if value is ABSENT:
-        return MISSING
-    return format_number(value) if isinstance(value, float) else show_line(value, 40)
+def _sides(pair: FieldPair) -> tuple[str, str]:
+    return show_side(pair.baseline, pair.candidate, 40), show_side(pair.candidate, pair.baseline, 40)
 
 
 def _reasons(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:

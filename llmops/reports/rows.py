@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.records import RowComparison, RowView
-from llmops.reports.numbers import format_number
+from llmops.reports.numbers import MISSING, format_number
+from llmops.reports.plain_text import show_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +16,7 @@ class Absent:
     """Stands where one side has no such field; prints as a dash."""
 
     def __str__(self) -> str:
-        return "–"
+        return MISSING
 
 
 ABSENT = Absent()
@@ -56,9 +57,18 @@ def describe_side(view: RowView) -> str:
     return f"{view.status}: {view.error}" if view.error else view.status
 
 
-def show_score(value: Any) -> str:
-    """Write one side's score."""
-    return str(ABSENT) if value is ABSENT else format_number(value)
+def is_number(value: Any) -> bool:
+    """Say whether a value is a number to be written as one; true and false are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def show_side(value: Any, other: Any, limit: int) -> str:
+    """Write one side's value on one line; a number has enough digits to be told from the other side's."""
+    if value is ABSENT:
+        return str(ABSENT)
+    if is_number(value):
+        return format_number(value, apart_from=other if is_number(other) else None)
+    return show_line(value, limit)
 
 
 def _pair(candidate: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> Sequence[FieldPair]:
