@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import re
 import tempfile
 import types
 import typing
@@ -239,6 +241,8 @@ _RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, Evalua
 
 R = TypeVar("R", bound=Record)
 
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def to_json(value: Any) -> Any:
     """Turn a record (or any dataclass in it) into JSON values; non-finite floats become null."""
@@ -263,24 +267,38 @@ def from_json(cls: type[Any], value: Any) -> Any:
         KeyError, TypeError, ValueError: the document does not have the form of `cls`.
     """
     origin = typing.get_origin(cls)
-    if cls is Any or value is None:
+    if cls is Any:
         return value
     if origin in (typing.Union, types.UnionType):
+        if value is None:
+            return None
         return from_json(next(arg for arg in typing.get_args(cls) if arg is not type(None)), value)
     if dataclasses.is_dataclass(cls):
         hints = typing.get_type_hints(cls)
         fields = {f.name: f for f in dataclasses.fields(cls)}
         return cls(**{name: from_json(hints[name], value[name]) for name in fields if name in value})
     if origin is tuple:
-        return tuple(value)
+        items = typing.get_args(cls)
+        _expect(type(value) is list and len(value) == len(items), value, cls)
+        return tuple(from_json(item, entry) for item, entry in zip(items, value, strict=True))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         item = typing.get_args(cls)[1]
         return {key: from_json(item, entry) for key, entry in value.items()}
     if isinstance(origin, type) and issubclass(origin, Sequence):
+        _expect(type(value) is list, value, list)
         item = typing.get_args(cls)[0]
         return tuple(from_json(item, entry) for entry in value)
-    if cls is float and isinstance(value, int):
-        return float(value)
+    if origin is Literal:
+        return _expect(value in typing.get_args(cls), value, typing.get_args(cls))
+    if cls is float:
+        known = _expect(value is None or type(value) in (bool, int, float), value, cls)
+        return math.nan if known is None else float(known)
+    return _expect(type(value) is cls, value, cls)
+
+
+def _expect(is_right: bool, value: Any, expected: Any) -> Any:
+    if not is_right:
+        raise TypeError(f"{value!r:.60} is not {getattr(expected, '__name__', expected)}")
     return value
 
 
@@ -300,7 +318,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record as indented JSON, atomically."""
-    write_text(path, json.dumps(to_json(record), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(to_json(record), indent=2, ensure_ascii=False)
+    write_text(path, _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
 
 def read_record(path: Path, cls: type[R]) -> R:

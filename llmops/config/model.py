@@ -7,12 +7,13 @@ the other metadata are JSON Schema keywords.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-OnInconclusive = Literal["block", "warn"]
-MetricKind = Literal["proportion", "mean", "percentile", "sum", "opaque"]
+from llmops.core.declare import setting
+from llmops.core.limits import Gate, MetricSpec
+
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
 
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -21,44 +22,11 @@ PLAIN_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 """Names that stand before a dot, such as an evaluator's in `evaluator.metric`."""
 
 
-def setting(doc: str, *, default: Any = ..., factory: Any = ..., **schema: Any) -> Any:
-    """Declare a field with its description and JSON Schema keywords.
-
-    Args:
-        doc: one sentence for people, shown by editors.
-        default: the value when the key is left out; without it and without `factory` the key is required.
-        factory: builds a mutable-looking default such as an empty mapping.
-        schema: further JSON Schema keywords, for instance `minimum=1`.
-    """
-    metadata = {"doc": doc, "schema": schema}
-    if default is not ...:
-        return field(default=default, metadata=metadata)
-    if factory is not ...:
-        return field(default_factory=factory, metadata=metadata)
-    return field(metadata=metadata)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Rows to run: a JSON Lines or CSV file."""
 
     path: str = setting("JSON Lines (.jsonl) or CSV (.csv) file, relative to the repository.", minLength=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricSpec:
-    """How one metric follows from the rows' scores."""
-
-    score: str | None = setting(
-        "Output of the evaluator that scores one row; the metric is then aggregated by llmops, "
-        "and rows that failed count as the worst value.",
-        default=None,
-    )
-    kind: MetricKind = setting("What the number is.", default="mean")
-    higher_is_better: bool = setting("Whether a larger number is better.", default=True)
-    bounds: Sequence[float] | None = setting(
-        "Smallest and largest possible score of a row.", default=None, minItems=2, maxItems=2
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,28 +40,6 @@ class Evaluator:
     metrics: Mapping[str, MetricSpec] = setting("Metric name to how it follows from the rows.", factory=dict)
     variants: Mapping[str, str] = setting("Node to variant.", factory=dict)
     environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Threshold:
-    """Limits on one metric."""
-
-    metric: str = setting("Metric, or evaluator.metric when two evaluators report the same name.")
-    min: float | None = setting("Smallest allowed value.", default=None)
-    max: float | None = setting("Largest allowed value.", default=None)
-    max_regression: float | None = setting(
-        "Largest allowed worsening against the baseline, in the metric's unit.", default=None, minimum=0
-    )
-    on_inconclusive: OnInconclusive = setting("Whether missing evidence blocks.", default="block")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """The declared limits of an experiment."""
-
-    thresholds: Sequence[Threshold] = setting("Limits on metrics.", factory=tuple)
-    max_failed: int = setting("Rows that may fail in the flow.", default=0, minimum=0)
-    max_unmeasured: int = setting("Rows that nobody could measure.", default=0, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
