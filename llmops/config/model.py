@@ -142,7 +142,9 @@ class Environment:
 
     name: str = setting("Name; the file's stem when left out.", default="")
     backend: str = setting("Where flows run.", default="local")
-    connections: Mapping[str, Connection] = setting("Connection name, as the flow uses it, to how to reach it.", factory=dict)
+    connections: Mapping[str, Connection] = setting(
+        "Connection name, as the flow uses it, to how to reach it.", factory=dict
+    )
     environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
     stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
 
