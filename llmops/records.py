@@ -255,7 +255,7 @@ def to_json(value: Any) -> Any:
         return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
@@ -309,7 +309,7 @@ def write_text(path: Path, text: str) -> None:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as handle:
             handle.write(text)
-        os.chmod(name, 0o644)
+        Path(name).chmod(0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -331,7 +331,9 @@ def read_record(path: Path, cls: type[R]) -> R:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError.of(f"no {cls.kind} record", where=str(path), fix=f"Name the {cls.kind} record that an earlier step wrote.") from None
+        raise UsageError.of(
+            f"no {cls.kind} record", where=str(path), fix=f"Name the {cls.kind} record that an earlier step wrote."
+        ) from None
     except (ValueError, OSError) as error:
         raise UsageError.of(f"not a readable {cls.kind} record", where=str(path), found=str(error)) from error
     found = (document.get("kind"), document.get("schema_version")) if isinstance(document, dict) else (None, None)
@@ -343,6 +345,6 @@ def read_record(path: Path, cls: type[R]) -> R:
             expected=f"kind {cls.kind!r}, schema_version {SCHEMA_VERSION}",
         )
     try:
-        return typing.cast(R, from_json(cls, document))
+        return typing.cast("R", from_json(cls, document))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError.of(f"a damaged {cls.kind} record", where=str(path), found=str(error)) from error
