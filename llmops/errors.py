@@ -106,3 +106,21 @@ def near_match(found: str, known: Iterable[str]) -> str:
 
     matches = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
     return f"did you mean '{matches[0]}'?" if matches else ""
+
+
+_REPORT_ORDER = (
+    ExitCode.INTERRUPTED,
+    ExitCode.BUG,
+    ExitCode.USAGE,
+    ExitCode.REFUSED,
+    ExitCode.TIMEOUT,
+    ExitCode.GATE_FAILED,
+    ExitCode.INCONCLUSIVE,
+    ExitCode.PASS,
+)
+
+
+def first_to_report(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the one exit code of a command that did several things: what is worst for the reader comes first."""
+    found = set(codes)
+    return next((code for code in _REPORT_ORDER if code in found), ExitCode.PASS)

@@ -6,6 +6,7 @@ sees the old document or the new one, never half of one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -14,10 +15,10 @@ import re
 import tempfile
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TextIO, TypeVar
 
 from llmops.core.metrics import Finding, FindingOutcome, Metric, Outcome, RowStatus, ScoredRow
 from llmops.errors import UsageError
@@ -67,6 +68,14 @@ class Line:
     duration_s: float = 0.0
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
     aggregation_inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def line_from_json(text: str) -> Line:
+    """Read one line of `lines.jsonl`; `from_json` would look at the types of each of many lines."""
+    value = json.loads(text)
+    if value["error"] is not None:
+        value["error"] = LineError(**value["error"])
+    return Line(**value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,15 +314,29 @@ def _expect(is_right: bool, value: Any, expected: Any) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as handle:
+        handle.write(text)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as handle:
-            handle.write(text)
-        Path(name).chmod(0o644)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as handle:
+            yield handle
+        os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def write_stream(path: Path, lines: Iterable[str]) -> None:
+    """Write lines as they come; a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as handle:
+        for line in lines:
+            handle.write(f"{line}\n")
 
 
 def write_record(path: Path, record: Record) -> None:

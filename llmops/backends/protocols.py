@@ -8,27 +8,29 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmops.config.connections import ResolvedConnection
-from llmops.flows.folder import Flow
+from llmops.errors import LlmopsError
+from llmops.flows.closure import Closure
+from llmops.flows.model import Flow
+from llmops.flows.tree import FileTree
 from llmops.records import DatasetRef, FlowRef, Line, RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlowSource:
-    """A flow version as files that nobody changes any more.
+    """A flow version: what it is called, and where its files are read from.
 
     Attributes:
-        root: folder that stands for the repository; imports of the repository's packages resolve from it.
-        flow: what its definition says.
+        tree: the working tree or a commit; `closure` was found in it.
     """
 
     ref: FlowRef
-    root: Path
-    flow: Flow
+    tree: FileTree
+    closure: Closure
 
     @property
-    def folder(self) -> Path:
-        """The flow's folder below `root`."""
-        return self.root / self.flow.folder
+    def flow(self) -> Flow:
+        """What the definition says."""
+        return self.closure.flow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,7 @@ class RunRequest:
         target: the run whose lines are evaluated, a request earlier in the same call or a run of before; None for a
             run of the flow itself.
         environment_variables: literal values or `${env:NAME}` references.
+        is_required: False lets the other requests go on when this one cannot run at all.
     """
 
     label: str
@@ -55,6 +58,7 @@ class RunRequest:
     repeats: int = 1
     concurrency: int = 16
     line_timeout_s: float = 600.0
+    is_required: bool = True
 
 
 class Progress(Protocol):
@@ -63,12 +67,17 @@ class Progress(Protocol):
     def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
         """Report that `done` of `total` lines of the run `label` are finished."""
 
+    def close(self) -> None:
+        """Clear what is drawn, before other text is written."""
+
 
 class Runs(Protocol):
     """Runs flows over data sets."""
 
-    def run(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord]:
+    def run(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord | LlmopsError]:
         """Bring every request to its end and return the records in the same order.
+
+        A request that is not required, and each that evaluates it, may end in the error that kept it from running.
 
         Guarantees: a finished line is durable before it is reported; the same request finds the lines that are
         already there and runs only the others; an evaluation request starts when its target (in `requests` or run
@@ -85,5 +94,5 @@ class Runs(Protocol):
     def find(self, run_id: str) -> RunRecord | None:
         """Return the record of a run, None when there is none."""
 
-    def list(self) -> Sequence[RunRecord]:
+    def list_all(self) -> Sequence[RunRecord]:
         """Return all runs, newest first."""

@@ -254,3 +254,24 @@ def identity(resolved: ResolvedConnection) -> str:
 def _without_credentials(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+
+def expand_variables(variables: Mapping[str, str], env: Mapping[str, str]) -> Mapping[str, str]:
+    """Expand `${env:NAME}` in the environment variables of a worker.
+
+    Raises:
+        UsageError: one problem for each variable that is not set; no problem shows a value.
+    """
+    problems: list[Problem] = []
+
+    def expand(name: str, text: str) -> str:
+        for variable in dict.fromkeys(_REFERENCE.findall(text)):
+            if variable not in env:
+                what = f"the environment variable {variable} is not set"
+                problems.append(Problem(what=what, where=f"environment_variables.{name}", fix=f"Set {variable}."))
+        return _REFERENCE.sub(lambda match: env.get(match.group(1), ""), text)
+
+    expanded = {name: expand(name, text) for name, text in variables.items()}
+    if problems:
+        raise UsageError(*problems)
+    return expanded

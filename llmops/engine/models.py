@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from llmops.config.connections import ResolvedConnection, expand_reference
+from llmops.config.connections import ResolvedConnection, Secret, expand_variables
 from llmops.config.model import StandIn
 from llmops.engine.standin.process import StandInProcess
 from llmops.errors import BackendError
 
 REACH_TIMEOUT_S = 10.0
 STAND_IN_KEY = "stand-in"
+OPENAI_ADDRESS = "https://api.openai.com/v1"
 
 
 class WorkerConnections(NamedTuple):
@@ -55,10 +56,7 @@ class ModelServices:
 
     def expand(self, variables: Mapping[str, str]) -> Mapping[str, str]:
         """Resolve `${env:NAME}` in environment variables for a worker."""
-        return {
-            name: expand_reference(value, self.env, where=f"environment_variables.{name}")
-            for name, value in variables.items()
-        }
+        return expand_variables(variables, self.env)
 
     def check_reachable(self, connections: Mapping[str, ResolvedConnection]) -> None:
         """Ask each model service for its list of models, once, before the first line.
@@ -78,8 +76,13 @@ class ModelServices:
         if connection.type == "stand_in":
             configs = {"base_url": self._started_stand_in().base_url}
             return {"type": "open_ai", "configs": configs, "secrets": {"api_key": STAND_IN_KEY}}
-        secrets = {name: secret.reveal() for name, secret in connection.secrets.items()}
-        return {"type": connection.type, "configs": dict(connection.configs), "secrets": secrets}
+        fields = ("base_url", "api_base", "api_version", "organization")
+        configs = {name: value for name in fields if (value := getattr(connection, name)) is not None}
+        return {
+            "type": connection.type,
+            "configs": {**configs, **connection.configs},
+            "secrets": {name: secret.reveal() for name, secret in _secrets(connection).items()},
+        }
 
     def _started_stand_in(self) -> StandInProcess:
         if self._stand_in is None:
@@ -87,18 +90,21 @@ class ModelServices:
         return self._stand_in
 
 
+def _secrets(connection: ResolvedConnection) -> Mapping[str, Secret]:
+    own = {"api_key": connection.api_key} if connection.api_key else {}
+    return {**own, **connection.secrets}
+
+
 def _models_address(connection: ResolvedConnection) -> str | None:
     if connection.type == "open_ai":
-        return f"{connection.configs.get('base_url') or 'https://api.openai.com/v1'}".rstrip("/") + "/models"
+        return (connection.base_url or OPENAI_ADDRESS).rstrip("/") + "/models"
     if connection.type == "azure_open_ai":
-        version = connection.configs.get("api_version", "")
-        return f"{connection.configs['api_base']}".rstrip("/") + f"/openai/models?api-version={version}"
+        return f"{connection.api_base}".rstrip("/") + f"/openai/models?api-version={connection.api_version}"
     return None
 
 
 def _ask(name: str, address: str, connection: ResolvedConnection) -> None:
-    secret = connection.secrets.get("api_key")
-    key = secret.reveal() if secret else ""
+    key = connection.api_key.reveal() if connection.api_key else ""
     request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}", "api-key": key})  # noqa: S310 the user's own service
     place = f"connection {name!r}"
     try:

@@ -119,7 +119,7 @@ class WorkerProcess:
         return {
             "flow_file": self.spec.flow_file,
             "folder": str(self.spec.folder),
-            "paths": [str(self.spec.folder), *map(str, self.spec.paths)],
+            "paths": list(dict.fromkeys(map(str, (self.spec.folder, *self.spec.paths)))),
             "variants": dict(self.spec.variants),
             "connections": {name: dict(value) for name, value in self.spec.connections.items()},
             "environment_variables": dict(self.spec.environment_variables),

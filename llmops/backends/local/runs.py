@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 from llmops.backends.protocols import Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
-from llmops.core.mapping import MissingValueError, apply, parse_mapping
+from llmops.core.mapping import ColumnMapping, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
 from llmops.engine.lines import LineRunner, Task
 from llmops.engine.models import ModelServices
 from llmops.engine.worker_process import WorkerSpec
-from llmops.errors import UsageError
-from llmops.records import Line, LineError, RunRecord, from_json, read_record, to_json, write_record, write_text
+from llmops.errors import LlmopsError, UsageError
+from llmops.flows.baseline import temporary_copy
+from llmops.records import Line, LineError, RunRecord, from_json, line_from_json, read_record, to_json, write_record, write_stream
 
 AGGREGATION_TIMEOUT_S = 3600.0
 
@@ -51,7 +52,7 @@ class LocalRuns:
     cache: LineCache
     services: ModelServices
 
-    def run(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord]:
+    def run(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord | LlmopsError]:
         """See `Runs.run`."""
         return asyncio.run(self._run_all(requests, progress))
 
@@ -61,7 +62,7 @@ class LocalRuns:
         try:
             with path.open(encoding="utf-8") as handle:
                 for text in handle:
-                    yield from_json(Line, json.loads(text))
+                    yield line_from_json(text)
         except FileNotFoundError:
             raise UsageError.of("the run's lines are missing", where=str(path), fix="Run the same command again.") from None
 
@@ -70,15 +71,17 @@ class LocalRuns:
         path = self._folder(run_id) / "run.json"
         return read_record(path, RunRecord) if path.exists() else None
 
-    def list(self) -> Sequence[RunRecord]:
-        """See `Runs.list`."""
+    def list_all(self) -> Sequence[RunRecord]:
+        """See `Runs.list_all`."""
         records = [read_record(path, RunRecord) for path in (self.state / "runs").glob("*/run.json")]
         return sorted(records, key=lambda record: record.ended_at, reverse=True)
 
     def _folder(self, run_id: str) -> Path:
         return self.state / "runs" / run_id
 
-    async def _run_all(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord]:
+    async def _run_all(
+        self, requests: Sequence[RunRequest], progress: Progress
+    ) -> Sequence[RunRecord | LlmopsError]:
         jobs: dict[int, _Job] = {}
         for request in requests:
             target = jobs[id(request.target)] if isinstance(request.target, RunRequest) else request.target
@@ -93,7 +96,7 @@ class LocalRuns:
             await asyncio.gather(*(job.close() for job in jobs.values()))
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     """One request on its way to a record."""
 
@@ -101,9 +104,11 @@ class _Job:
     runs: LocalRuns
     progress: Progress
     target: _Job | RunRecord | None
-    record: asyncio.Future[RunRecord] = field(init=False)
+    record: asyncio.Future[RunRecord | LlmopsError] = field(init=False)
     works: asyncio.Event = field(default_factory=asyncio.Event)
+    _target: RunRecord | None = None
     _runner: LineRunner | None = None
+    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _done: int = 0
     _failed: int = 0
     _unmeasured: int = 0
@@ -114,21 +119,33 @@ class _Job:
     def __post_init__(self) -> None:
         self.record = asyncio.get_running_loop().create_future()
 
-    async def run(self) -> RunRecord:
+    async def run(self) -> RunRecord | LlmopsError:
         try:
-            self._target = await self._await_target()
-            record = self._recorded() or await self._execute()
+            outcome = await self._attempt()
+        except LlmopsError as error:
+            if self.request.is_required:
+                self.record.cancel()
+                raise
+            outcome = error
         except BaseException:
             self.record.cancel()
             raise
-        self.record.set_result(record)
-        return record
+        self.record.set_result(outcome)
+        return outcome
+
+    async def _attempt(self) -> RunRecord | LlmopsError:
+        target = await self._await_target()
+        if isinstance(target, LlmopsError):
+            return target
+        self._target = target
+        return self._recorded() or await self._execute()
 
     async def close(self) -> None:
         if self._runner is not None:
             await self._runner.close()
+        self._open.close()
 
-    async def _await_target(self) -> RunRecord | None:
+    async def _await_target(self) -> RunRecord | LlmopsError | None:
         """Wait for the run to evaluate; meanwhile load the evaluation flow if that run really runs."""
         if not isinstance(self.target, _Job):
             return self.target
@@ -193,26 +210,26 @@ class _Job:
 
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request in order, reading the data (and the target's lines) as a stream."""
-        mapping = parse_mapping(self.request.column_mapping)
+        inputs = {name: entry.required for name, entry in self.request.source.flow.inputs.items()}
+        mapping = complete(parse_mapping(self.request.column_mapping), inputs)
+        rows = read_rows(self.request.data)
         if self._target is None:
-            for index, row in enumerate(read_rows(self.request.data)):
+            for row in rows:
                 for repeat in range(self.request.repeats):
-                    yield self._plan(mapping, index, repeat, data=row)
+                    yield self._plan(mapping, row.index, repeat, data=row.values)
             return
-        rows = enumerate(read_rows(self.request.data))
-        position, row = next(rows)
+        row = next(rows)
         for line in self.runs.lines(self._target):
-            while position < line.row:
-                position, row = next(rows)
+            while row.index < line.row:
+                row = next(rows)
             if line.status == "completed":
-                yield self._plan(
-                    mapping, line.row, line.repeat, data=row, run_inputs=line.inputs, run_outputs=line.outputs or {}
-                )
+                sources = {"data": row.values, "run_inputs": row.values, "run_outputs": line.outputs or {}}
+                yield self._plan(mapping, line.row, line.repeat, **sources)
 
-    def _plan(self, mapping: Any, row: int, repeat: int, **sources: Mapping[str, Any]) -> PlannedLine:
+    def _plan(self, mapping: ColumnMapping, row: int, repeat: int, **sources: Mapping[str, Any]) -> PlannedLine:
         try:
             inputs = apply(mapping, **sources)
-        except MissingValueError as error:
+        except UsageError as error:
             problem = LineError(type="MissingValue", message=str(error))
             return PlannedLine(row, repeat, {}, "", problem)
         return PlannedLine(row, repeat, inputs, line_key(self._identity, inputs, repeat))
@@ -247,22 +264,29 @@ class _Job:
 
     def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
-            connections = self.runs.services.for_worker(self.request.connections)
-            source = self.request.source
-            spec = WorkerSpec(
-                name=source.ref.path,
-                folder=source.folder,
-                flow_file=source.flow.definition,
-                paths=[source.root],
-                variants=source.ref.variants,
-                connections=connections.values,
-                environment_variables=self.runs.services.expand(self.request.environment_variables),
-                secrets=connections.secrets,
-                threads=self.request.concurrency,
+            log = self.runs.state / "logs" / f"{Path(self.request.source.ref.path).name}-{self._identity[:12]}.log"
+            self._runner = LineRunner(
+                self._worker_spec(), log, self.request.concurrency, self.request.line_timeout_s
             )
-            log = self.runs.state / "logs" / f"{self.request.source.flow.name}-{self._identity[:12]}.log"
-            self._runner = LineRunner(spec, log, self.request.concurrency, self.request.line_timeout_s)
         return self._runner
+
+    def _worker_spec(self) -> WorkerSpec:
+        """Copy the flow's files, so that no edit during the run reaches it, and say how to load them."""
+        source = self.request.source
+        copy = temporary_copy(source.tree, source.closure, self.runs.state / "tmp")
+        root = self._open.enter_context(copy)
+        connections = self.runs.services.for_worker(self.request.connections)
+        return WorkerSpec(
+            name=source.ref.path,
+            folder=root / source.flow.path,
+            flow_file=source.flow.definition,
+            paths=[root / place for place in source.closure.import_roots],
+            variants=source.ref.variants,
+            connections=connections.values,
+            environment_variables=self.runs.services.expand(self.request.environment_variables),
+            secrets=connections.secrets,
+            threads=self.request.concurrency,
+        )
 
     def _stored_lines(self) -> Iterator[Line]:
         for planned in self._planned():
@@ -283,24 +307,19 @@ class _Job:
             )
 
     def _write_lines(self) -> _Counts:
-        folder = self.runs._folder(self._id)
-        folder.mkdir(parents=True, exist_ok=True)
         counts = _Counts()
-        partial = folder / f".lines.{id(self)}.jsonl"
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as handle:
-                for line in self._stored_lines():
-                    counts.add(line)
-                    handle.write(json.dumps(to_json(line), ensure_ascii=False) + "\n")
-            partial.replace(folder / "lines.jsonl")
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                partial.unlink()
+
+        def texts() -> Iterator[str]:
+            for line in self._stored_lines():
+                counts.add(line)
+                yield json.dumps(to_json(line), ensure_ascii=False)
+
+        write_stream(self.runs._folder(self._id) / "lines.jsonl", texts())
         return counts
 
     async def _aggregate(self, lines_digest: str) -> tuple[Mapping[str, Any], LineError | None]:
         """Run the aggregation nodes over the completed lines, unless the same lines were aggregated before."""
-        if not self.request.source.flow.aggregates:
+        if not self._aggregates():
             return {}, None
         key = hashlib.sha256(f"{ENGINE_VERSION}:{self._identity}:{lines_digest}".encode()).hexdigest()
         known = self.runs.cache.find_aggregation(key)
@@ -317,6 +336,11 @@ class _Job:
         if error is None:
             self.runs.cache.store_aggregation(key, metrics)
         return metrics, error
+
+    def _aggregates(self) -> bool:
+        nodes = self.request.source.flow.data.get("nodes") or []
+        is_dag = self.request.source.flow.kind == "dag"
+        return not is_dag or any(isinstance(node, Mapping) and node.get("aggregation") for node in nodes)
 
     def _build_record(
         self, counts: _Counts, metrics: Mapping[str, Any], aggregation_error: LineError | None
