@@ -23,7 +23,7 @@ from llmops.engine.models import ModelServices
 from llmops.engine.worker_process import WorkerSpec
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.baseline import temporary_copy
-from llmops.records import Line, LineError, RunRecord, from_json, line_from_json, read_record, to_json, write_record, write_stream
+from llmops.records import Line, LineError, RunRecord, line_from_json, read_record, to_json, write_record, write_stream
 
 AGGREGATION_TIMEOUT_S = 3600.0
 
@@ -216,11 +216,11 @@ class _Job:
         if self._target is None:
             for row in rows:
                 for repeat in range(self.request.repeats):
-                    yield self._plan(mapping, row.index, repeat, data=row.values)
+                    yield self._plan(mapping, row.number, repeat, data=row.values)
             return
         row = next(rows)
         for line in self.runs.lines(self._target):
-            while row.index < line.row:
+            while row.number < line.row:
                 row = next(rows)
             if line.status == "completed":
                 sources = {"data": row.values, "run_inputs": row.values, "run_outputs": line.outputs or {}}
@@ -300,7 +300,7 @@ class _Job:
                 status=stored.status,
                 inputs=planned.inputs,
                 outputs=stored.outputs,
-                error=from_json(LineError, stored.error),
+                error=LineError(**stored.error) if stored.error else None,
                 duration_s=stored.duration_s,
                 tokens=stored.tokens,
                 aggregation_inputs=stored.aggregation_inputs,
