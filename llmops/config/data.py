@@ -200,18 +200,18 @@ def _decoded(lines: Iterable[bytes], label: str) -> Iterator[_Text]:
         offset += len(raw)
 
 
-class _NotStrict(ValueError):
+class _NotStrictError(ValueError):
     """JSON that Python reads and the standard leaves open."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise _NotStrict(f"{name} is not a JSON number")
+    raise _NotStrictError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise _NotStrict(f"{text} is too large for a number")
+        raise _NotStrictError(f"{text} is too large for a number")
     return value
 
 
@@ -220,7 +220,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for n, key in enumerate(keys) if key in keys[:n])
-        raise _NotStrict(f"the key '{twice}' is given twice")
+        raise _NotStrictError(f"the key '{twice}' is given twice")
     return result
 
 

@@ -112,9 +112,9 @@ def parse_document(text: str, label: str) -> Document:
     except yaml.MarkedYAMLError as error:
         return _broken(label, *_syntax_problem(error, text, label))
     except ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        found = f"character U+{ord(str(error.character)):04X}" if isinstance(error.character, str) else error.reason
-        return _broken(label, Problem(what="a character that YAML forbids", where=f"{label}:{line}", found=found), line)
+        line = text.encode()[: error.position].count(b"\n") + 1  # libyaml counts bytes
+        problem = Problem(what="a character that YAML forbids", where=f"{label}:{line}", found=error.reason)
+        return _broken(label, problem, line)
     except RecursionError:
         return _broken(label, Problem(what="nested too deeply", where=label))
     finally:
@@ -135,7 +135,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, label: str) -> tuple
     if "\t" in written[: mark.column + 1]:
         return Problem(what="not valid YAML", where=where, found="a tab", fix="Indent with spaces."), line
     # PyYAML's own text shows the line, which may hold a secret: only its words are passed on.
-    found = ", ".join(part for part in (error.context, error.problem) if part)
+    found = ", ".join(part for part in (error.context, error.problem) if part).removeprefix("found ")
     return Problem(what="not valid YAML", where=where, found=found), line
 
 
