@@ -24,6 +24,8 @@ def materialise(tree: FileTree, closure: Closure, into: Path) -> Path:
     they point to. Nothing else of the repository is there.
 
     Args:
+        tree: where the closure was found.
+        closure: the files to write.
         into: a folder of its own; made if it does not exist.
 
     Returns:
@@ -50,6 +52,8 @@ def temporary_copy(tree: FileTree, closure: Closure, parent: Path) -> Iterator[P
     The copy of a process that was killed stays, harms nothing, and is removed by a later call once it is a day old.
 
     Args:
+        tree: where the closure was found.
+        closure: the files to write.
         parent: where the copy is made, for instance `.llmops/tmp`; made if it does not exist.
     """
     parent.mkdir(parents=True, exist_ok=True)

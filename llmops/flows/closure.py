@@ -64,7 +64,8 @@ def find_closure(tree: FileTree, flow: Flow) -> Closure:
     """Find every file that a flow consists of.
 
     Args:
-        tree: where to look; `flow` was read from it.
+        tree: where to look.
+        flow: read from the same tree.
 
     Raises:
         UsageError: an include or a link leads nowhere, out of the repository or in a circle; a file is ignored that
@@ -98,6 +99,7 @@ class _Collector:
         self.notes: list[str] = []
         self._bases = [base for base in (tree.prefix, in_project(tree, _SOURCE_FOLDER)) if self._is_folder(base)]
         self._taken: set[str] = set()
+        self._resolved: set[str] = set()
 
     def add_own(self) -> None:
         folder = self.flow.folder
@@ -162,6 +164,9 @@ class _Collector:
 
     def _import(self, dotted: str) -> Iterator[tuple[str, str]]:
         """Add what a dotted name leads to; yield each new file with the package that it is in."""
+        if dotted in self._resolved:
+            return
+        self._resolved.add(dotted)
         parts = dotted.split(".")
         if any(self._is_own_module("/".join(parts[: count + 1])) for count in range(len(parts))):
             return
@@ -260,20 +265,20 @@ class _Collector:
             child, seen = posixpath.join(real, name), posixpath.join(place, name)
             if self._is_left_out(child, seen, kind):
                 continue
-            self._add_entry(child, kind, posixpath.join(key, name), seen, origin, trail)
+            source = Source(place=seen, path=child, origin=origin)
+            self._add_entry(posixpath.join(key, name), source, kind, trail)
 
-    def _add_entry(
-        self, real: str, kind: EntryKind | None, key: str, place: str, origin: Origin, trail: tuple[str, ...]
-    ) -> None:
+    def _add_entry(self, key: str, source: Source, kind: EntryKind | None, trail: tuple[str, ...]) -> None:
         if kind == "link":
-            real, kind = self._follow_link(real, trail)
-            origin = "linked" if origin == "own" else origin
+            real, kind = self._follow_link(source.path, trail)
+            origin: Origin = "linked" if source.origin == "own" else source.origin
+            source = Source(place=source.place, path=real, origin=origin)
         if kind == "folder":
-            self._add_folder(real, key=key, place=place, origin=origin, trail=trail)
+            self._add_folder(source.path, key=key, place=source.place, origin=source.origin, trail=trail)
         elif kind == "file":
-            self._add_file(key, Source(place=place, path=real, origin=origin))
+            self._add_file(key, source)
         else:
-            raise UsageError(_describe_strange(self.tree, place, kind))
+            raise UsageError(_describe_strange(self.tree, source.place, kind))
 
     def _follow_link(self, link: str, trail: tuple[str, ...]) -> tuple[str, EntryKind | None]:
         real = follow(self.tree, link)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import TYPE_CHECKING
 
 from llmops.errors import UsageError
 from llmops.flows import git
 from llmops.flows.tree import CHUNK, EntryKind, lfs_object, show
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _KINDS: dict[bytes, EntryKind] = {b"120000": "link", b"160000": "submodule"}
 
@@ -37,12 +39,12 @@ class CommitTree:
         self._root = root
         self._objects: dict[str, bytes] = {}
         self._folders: dict[str, dict[str, EntryKind]] = {"": {}}
-        self._reader: subprocess.Popen[bytes] | None = None
+        self._reader: git.ObjectReader | None = None
         for entry in git.list_tree(root, commit).split(b"\0"):
             if entry:
                 self._add(entry)
 
-    def __enter__(self) -> CommitTree:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -52,12 +54,8 @@ class CommitTree:
 
     def close(self) -> None:
         """End the process that reads objects."""
-        if self._reader is None:
-            return
-        for pipe in (self._reader.stdin, self._reader.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._reader.wait()
+        if self._reader is not None:
+            self._reader.close()
         self._reader = None
 
     def kind(self, path: str) -> EntryKind | None:
@@ -102,16 +100,13 @@ class CommitTree:
         return self._folders[path]
 
     def _read_object(self, path: str) -> Iterator[bytes]:
-        reader = self._reader = self._reader or git.start_object_reader(self._root)
-        assert reader.stdin is not None and reader.stdout is not None
-        reader.stdin.write(self._objects[path] + b"\n")
-        reader.stdin.flush()
-        header = reader.stdout.readline().split()
-        if len(header) != 3:
+        self._reader = self._reader or git.ObjectReader(self._root)
+        pieces = self._reader.read(self._objects[path])
+        if pieces is None:
             raise UsageError.of(
                 f"git does not have this file of {self.name}", where=show(self, path), fix="Run: git fsck"
             )
-        return _take(reader.stdout, int(header[2]))
+        return pieces
 
     def _read_stored(self, path: str, stored: str) -> Iterator[bytes]:
         place = git.common_folder(self._root) / "lfs" / "objects" / stored[:2] / stored[2:4] / stored
@@ -125,19 +120,3 @@ class CommitTree:
                 where=show(self, path),
                 fix=f"Run: git lfs fetch origin {self.commit}",
             ) from None
-
-
-def _take(pipe: IO[bytes], size: int) -> Iterator[bytes]:
-    """Read one object and the newline after it; what the caller leaves is read too, so that the next one is found."""
-    left = size
-    try:
-        while left:
-            chunk = pipe.read(min(left, CHUNK))
-            if not chunk:
-                raise UsageError.of("git stopped while it was reading an object", fix="Run: git fsck")
-            left -= len(chunk)
-            yield chunk
-    finally:
-        while left and (chunk := pipe.read(min(left, CHUNK))):
-            left -= len(chunk)
-        pipe.read(1)

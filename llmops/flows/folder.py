@@ -21,7 +21,7 @@ DEFINITION_FILES = ("flow.dag.yaml", "flow.dag.yml", "flow.flex.yaml", "flow.fle
 _REFERENCE = re.compile(r"^\$\{([^.}]+)\.[^}]+\}$")
 
 
-class FlowMissing(UsageError):
+class FlowMissing(UsageError):  # noqa: N818 - a state of the repository that callers ask about
     """There is no flow at the path: no such folder, or no flow in it."""
 
 
@@ -39,6 +39,7 @@ def read_flow_in(tree: FileTree, path: str) -> Flow:
     """Read a flow.
 
     Args:
+        tree: where to look.
         path: relative to the project folder: a folder with one definition in it, or a definition: a `.prompty` file or
             a YAML file.
 
@@ -62,9 +63,9 @@ def read_flow_in(tree: FileTree, path: str) -> Flow:
 
 def relative_to(root: Path, path: str) -> str:
     """Turn a path that a user gave, perhaps absolute, into one relative to the project folder."""
-    if not os.path.isabs(path):
+    if not Path(path).is_absolute():
         return path
-    return os.path.relpath(path, os.path.abspath(root)).replace(os.sep, "/")
+    return os.path.relpath(Path(path).resolve(), root.resolve()).replace(os.sep, "/")
 
 
 def find_flows(tree: FileTree) -> list[str]:
@@ -76,6 +77,7 @@ def validate_variants(flow: Flow, variants: Mapping[str, str]) -> None:
     """Check a choice of variants.
 
     Args:
+        flow: the flow that would run.
         variants: node to variant.
 
     Raises:

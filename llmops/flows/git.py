@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from llmops.errors import Problem, UsageError, near_match
+from llmops.flows.tree import CHUNK
 
 # A hook exports GIT_DIR and its like, which would send these questions to another repository.
 _KEPT_VARIABLES = ("GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM", "GIT_EXEC_PATH")
 _KEPT_PREFIX = "GIT_CONFIG"
+_FATAL = 128
 _FIXED_VARIABLES = {
     "LC_ALL": "C",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -160,15 +163,52 @@ def list_tree(root: Path, commit: str) -> bytes:
     return answer.stdout
 
 
-def start_object_reader(root: Path) -> subprocess.Popen[bytes]:
-    """Start `git cat-file --batch`: object ids in, objects out. It ends when its input is closed."""
-    return subprocess.Popen(
-        git_command(root, "cat-file", "--batch"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=git_environment(),
-    )
+class ObjectReader:
+    """A `git cat-file --batch` process: object ids in, objects out. It ends by itself when this process dies.
+
+    Args:
+        root: any folder in the repository.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._process = subprocess.Popen(
+            git_command(root, "cat-file", "--batch"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=git_environment(),
+        )
+        self._requests = cast("IO[bytes]", self._process.stdin)
+        self._answers = cast("IO[bytes]", self._process.stdout)
+
+    def read(self, object_id: bytes) -> Iterator[bytes] | None:
+        """Read an object piece by piece; None when git does not have it. Read one to its end before the next."""
+        self._requests.write(object_id + b"\n")
+        self._requests.flush()
+        header = self._answers.readline().split()
+        return _take(self._answers, int(header[-1])) if header and header[-1].isdigit() else None
+
+    def close(self) -> None:
+        """End the process."""
+        self._requests.close()
+        self._answers.close()
+        self._process.wait()
+
+
+def _take(pipe: IO[bytes], size: int) -> Iterator[bytes]:
+    """Read one object and the newline after it; what the caller leaves is read too, so that the next one is found."""
+    left = size
+    try:
+        while left:
+            chunk = pipe.read(min(left, CHUNK))
+            if not chunk:
+                raise UsageError.of("git stopped while it was reading an object", fix="Run: git fsck")
+            left -= len(chunk)
+            yield chunk
+    finally:
+        while left and (chunk := pipe.read(min(left, CHUNK))):
+            left -= len(chunk)
+        pipe.read(1)
 
 
 def _ask(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -179,7 +219,7 @@ def _ask(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
         )
     except FileNotFoundError:
         raise UsageError.of("git is not installed, or not on the PATH", fix="Install git.") from None
-    if answer.returncode == 128:
+    if answer.returncode == _FATAL:
         _explain_fatal(root, answer.stderr.decode("utf-8", "replace"))
     return answer
 

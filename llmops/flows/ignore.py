@@ -1,4 +1,4 @@
-"""What is left out of a flow: caches, and what `.gitignore` and `.amlignore` say, nested ones too, as git reads them."""
+"""What is left out of a flow: caches, and what `.gitignore` and `.amlignore` say, nested ones too."""
 
 from __future__ import annotations
 

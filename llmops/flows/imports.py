@@ -8,6 +8,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+_DYNAMIC = re.compile(rb"\b(?:import_module|__import__)\b")
+_BLOCKS = ("body", "orelse", "handlers", "finalbody", "cases")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedName:
@@ -42,13 +45,16 @@ def find_imports(source: bytes) -> list[ImportedName]:
         # The compiler warns of invalid escapes in the user's file; that is not ours to report.
         warnings.simplefilter("ignore")
         tree = ast.parse(source)
-    return list(dict.fromkeys(found for node in ast.walk(tree) for found in _imports_of(node)))
+    # Import statements stand among statements; expressions, most of a tree, matter for dynamic imports only.
+    nodes = ast.walk(tree) if _DYNAMIC.search(source) else _statements(tree)
+    return list(dict.fromkeys(found for node in nodes for found in _imports_of(node)))
 
 
 def make_absolute(imported: ImportedName, package: str) -> str | None:
     """Resolve the dots of a relative import.
 
     Args:
+        imported: as it stands in the file.
         package: dotted name of the package that the importing file is in; empty when it is in none.
 
     Returns:
@@ -61,6 +67,15 @@ def make_absolute(imported: ImportedName, package: str) -> str | None:
         return None
     base = parts[: len(parts) - imported.level + 1]
     return ".".join([*base, *([imported.module] if imported.module else [])])
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for block in _BLOCKS:
+            pending += getattr(node, block, ())
 
 
 def _imports_of(node: ast.AST) -> Iterator[ImportedName]:

@@ -68,7 +68,9 @@ def find_connections(tree: FileTree, folder: str, nodes: Sequence[Node]) -> list
     or `..._connection` are known.
 
     Args:
+        tree: where the flow is.
         folder: the flow's folder, relative to the top of the repository.
+        nodes: its nodes.
     """
     return [use for node in nodes for use in _node_connections(tree, folder, node)]
 

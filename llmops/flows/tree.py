@@ -64,8 +64,8 @@ class WorkingTree:
     name = "the working tree"
 
     def __init__(self, root: Path, *, top: Path | None = None) -> None:
-        root = Path(os.path.abspath(root))
-        self.top = Path(os.path.abspath(top)) if top else find_top(root) or root
+        root = root.resolve()
+        self.top = top.resolve() if top else find_top(root) or root
         self.prefix = "" if root == self.top else root.relative_to(self.top).as_posix()
 
     def kind(self, path: str) -> EntryKind | None:
@@ -89,14 +89,14 @@ class WorkingTree:
     def link_target(self, path: str) -> str:
         """See `FileTree.link_target`."""
         try:
-            return os.readlink(self._native(path)).replace(os.sep, "/")
+            return str(self._native(path).readlink()).replace(os.sep, "/")
         except OSError as error:
             raise _unreadable(self, path, error) from error
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """See `FileTree.chunks`."""
         try:
-            with open(self._native(path), "rb", buffering=0) as handle:
+            with self._native(path).open("rb", buffering=0) as handle:
                 first = handle.read(CHUNK)
                 if lfs_object(first):
                     raise UsageError.of(
@@ -108,8 +108,8 @@ class WorkingTree:
         except OSError as error:
             raise _unreadable(self, path, error) from error
 
-    def _native(self, path: str) -> str:
-        return os.path.join(self.top, path) if path else str(self.top)
+    def _native(self, path: str) -> Path:
+        return self.top / path
 
 
 def find_top(folder: Path) -> Path | None:
@@ -190,7 +190,7 @@ def lfs_object(content: bytes) -> str | None:
 def _resolve_link(tree: FileTree, path: str) -> str:
     target = tree.link_target(path)
     resolved = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    if posixpath.isabs(resolved) or os.path.isabs(target) or resolved == ".." or resolved.startswith("../"):
+    if posixpath.isabs(resolved) or Path(target).is_absolute() or resolved == ".." or resolved.startswith("../"):
         raise UsageError.of(
             "is a link that leaves the repository",
             where=show(tree, path),
