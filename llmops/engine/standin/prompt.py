@@ -114,6 +114,7 @@ _NAMED_LIST = re.compile(
 )
 _LOOSE_LIST = re.compile(r"\b(?:either|between|among|within|from|into|as|be|are)\s+" + _ITEMS, re.I)
 _BARE_LIST = re.compile(r"^\s*" + _ITEMS)
+_OPENING_LETTERS = 200
 _LIST_LINES = 80
 _LIST_LETTERS = 600
 _LABEL_LETTERS = 60
@@ -151,7 +152,7 @@ def _read_prompt(turns: Sequence[tuple[str, str]], lines: Sequence[_Line], rest:
     categories = declared or tuple(Category(name=label) for label in dict.fromkeys(e.label for e in examples))
     if len(categories) < 2:
         task, examples, categories = ("answer" if task == "classify" else task), (), ()
-    query = _read_query(task, query_lines if task == "classify" else lines, examples, rest)
+    query = _read_query(task, query_lines if task == "classify" else lines, from_text, rest)
     return Prompt(
         task=task,
         instructions=opening,
@@ -505,19 +506,17 @@ def _read_query(
     if task == "answer":
         return rest[-1].text if rest else ""
     last = rest[-1].text if rest else ""
-    if len(rest) > 1 and not _CLASSIFY.search(last[:200]):
+    if not examples and len(rest) > 1 and not _CLASSIFY.search(last[:_OPENING_LETTERS]):
         return last
-    if not examples or examples[-1].text:
-        start = next((i for i, line in enumerate(lines) if line.key and not _LABEL_KEY.fullmatch(line.key)), 0)
-        return _join(lines[start:]) or last
-    return _join(lines) or last
+    start = next((i for i, line in enumerate(lines) if line.key and not _LABEL_KEY.fullmatch(line.key)), 0)
+    return _join(lines[start:]) or last
 
 
 def _text_to_summarise(lines: Sequence[_Line], rest: Sequence[Message]) -> str:
     start = next((i for i, line in enumerate(lines) if line.key and _TEXT_KEY.fullmatch(line.key)), None)
     if start is not None:
         kept = [lines[start].value, *(line.text for line in lines[start + 1 :])]
-    elif len(rest) > 1 and not _SUMMARISE.search(rest[-1].text[:200]):
+    elif len(rest) > 1 and not _SUMMARISE.search(rest[-1].text[:_OPENING_LETTERS]):
         kept = rest[-1].text.split("\n")
     else:
         cue = next((i for i, line in enumerate(lines) if _SUMMARISE.search(line.text)), -1)
