@@ -56,7 +56,13 @@ def _choose_formats(formats: Sequence[str]) -> Sequence[Format]:
     if unknown:
         expected = ", ".join(FORMATS)
         problems = (
-            Problem(what="unknown report format", where="--format", found=repr(name), expected=expected, fix=near_match(name, FORMATS))
+            Problem(
+                what="unknown report format",
+                where="--format",
+                found=repr(name),
+                expected=expected,
+                fix=near_match(name, FORMATS),
+            )
             for name in unknown
         )
         raise UsageError(*problems)
@@ -64,5 +70,10 @@ def _choose_formats(formats: Sequence[str]) -> Sequence[Format]:
 
 
 def _to_json(verdict: VerdictRecord, paths: dict[str, str]) -> str:
-    body = {"experiment": verdict.experiment, "outcome": verdict.outcome, "exit_code": verdict.exit_code, "reports": paths}
+    body = {
+        "experiment": verdict.experiment,
+        "outcome": verdict.outcome,
+        "exit_code": verdict.exit_code,
+        "reports": paths,
+    }
     return json.dumps(body, indent=2)

@@ -92,7 +92,10 @@ def _row_case(row: RowComparison) -> Case:
 def _unlisted_cases(verdict: VerdictRecord) -> Iterable[Case]:
     """Stand in for the failed and unmeasured rows that the record counts and does not list."""
     listed = Counter(row.candidate.status for row in rows_to_show(verdict))
-    failed, unmeasured = verdict.candidate.failed - listed["failed"], verdict.candidate.unmeasured - listed["unmeasured"]
+    failed, unmeasured = (
+        verdict.candidate.failed - listed["failed"],
+        verdict.candidate.unmeasured - listed["unmeasured"],
+    )
     if failed > 0:
         name = count(failed, "more failed row")
         yield Case(name=name, result="failure", kind="failed", message=f"{name}, not listed")

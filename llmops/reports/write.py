@@ -39,7 +39,9 @@ def write_reports(verdict: VerdictRecord, folder: Path, formats: Sequence[Format
             _WRITERS[name](path, verdict)
         except OSError as error:
             found = error.strerror or str(error)
-            raise UsageError.of("cannot write the report", where=str(path), found=found, fix="Name another folder.") from error
+            raise UsageError.of(
+                "cannot write the report", where=str(path), found=found, fix="Name another folder."
+            ) from error
     return {str(name): path for name, path in paths.items()}
 
 

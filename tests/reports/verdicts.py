@@ -34,7 +34,9 @@ ACCURACY = Metric(
 
 def build_evaluation(*metrics: Metric, failed: int = 0, unmeasured: int = 0, **flow: Any) -> EvaluationRecord:
     """Evaluate 20 rows; `flow` are fields of the FlowRef."""
-    ref = FlowRef(**{"path": "flows/web-classification", "digest": "sha256:" + "3f" * 32, "commit": "1f3c2d1" + "0" * 33, **flow})
+    ref = FlowRef(
+        **{"path": "flows/web-classification", "digest": "sha256:" + "3f" * 32, "commit": "1f3c2d1" + "0" * 33, **flow}
+    )
     run = RunRecord(
         id="run-1",
         flow=ref,
@@ -65,7 +67,9 @@ def build_evaluation(*metrics: Metric, failed: int = 0, unmeasured: int = 0, **f
     )
 
 
-def build_side(category: str = "App", score: float | None = 1.0, *, status: RowStatus = "scored", error: str = "") -> RowView:
+def build_side(
+    category: str = "App", score: float | None = 1.0, *, status: RowStatus = "scored", error: str = ""
+) -> RowView:
     """Build one side of a row of the classification flow."""
     outputs = {"category": category, "evidence": "Text content"} if status == "scored" else None
     scores = {} if score is None or status != "scored" else {"accuracy.grade": score}
@@ -89,7 +93,14 @@ def build_row(
 def build_finding(**fields: Any) -> Finding:
     """Build a passed `min 0.8` on the accuracy."""
     return Finding(
-        **{"metric": "accuracy", "limit": "min 0.8", "outcome": "pass", "value": 0.9, "interval": (0.699, 0.972), **fields}
+        **{
+            "metric": "accuracy",
+            "limit": "min 0.8",
+            "outcome": "pass",
+            "value": 0.9,
+            "interval": (0.699, 0.972),
+            **fields,
+        }
     )
 
 
@@ -127,8 +138,20 @@ def failed_verdict(**fields: Any) -> VerdictRecord:
         build_row(5, build_side("Channel"), build_side("App", 0), change="improved", badness=0.5),
     )
     worst = (
-        build_row(8, build_side(status="failed", error="ZeroDivisionError: division by zero"), build_side(), change="regressed", badness=4),
-        build_row(9, build_side(status="unmeasured", error="evaluator accuracy: TimeoutError"), build_side(), change="same", badness=2),
+        build_row(
+            8,
+            build_side(status="failed", error="ZeroDivisionError: division by zero"),
+            build_side(),
+            change="regressed",
+            badness=4,
+        ),
+        build_row(
+            9,
+            build_side(status="unmeasured", error="evaluator accuracy: TimeoutError"),
+            build_side(),
+            change="same",
+            badness=2,
+        ),
         *flipped[:3],
     )
     return build_verdict(
@@ -159,8 +182,15 @@ FAILED_FINDINGS = (
         difference=-0.25,
         message="accuracy fell by 0.25 against origin/main; 0.03 is allowed.",
     ),
-    build_finding(metric="max_failed", limit="max 0", outcome="fail", value=1, interval=None, message="1 row failed; 0 may."),
     build_finding(
-        metric="max_unmeasured", limit="max 0", outcome="inconclusive", value=1, interval=None, message="1 row is unmeasured; 0 may be."
+        metric="max_failed", limit="max 0", outcome="fail", value=1, interval=None, message="1 row failed; 0 may."
+    ),
+    build_finding(
+        metric="max_unmeasured",
+        limit="max 0",
+        outcome="inconclusive",
+        value=1,
+        interval=None,
+        message="1 row is unmeasured; 0 may be.",
     ),
 )
