@@ -18,6 +18,14 @@ EXAMPLES = (
         "evidence": "a horror film shot in eleven days",
     },
     {
+        "url": "https://kinoboard.example/now-showing/two-winters",
+        "text_content": "Two Winters: a documentary in black and white about a mountain school. Synopsis, cast and "
+        "crew, quotes from critics, nominations. Written and directed by Amina Roth; premiere at a festival, on screen "
+        "until June. The story ends before the thaw.",
+        "category": "Movie",
+        "evidence": "Written and directed by Amina Roth",
+    },
+    {
         "url": "https://storefront.example/apps/details?id=com.moss.timer",
         "text_content": "Moss is a free timer for your phone with a widget and a dark mode. Install it for Android or "
         "iPhone. Updated in June: bug fixes, less battery use. Contains ads; in-app purchases remove them.",
@@ -101,6 +109,13 @@ EXAMPLES = (
         "for may have moved; sign in to continue. Sale ends on Saturday; opening hours on public holidays.",
         "category": "None",
         "evidence": "Add to basket",
+    },
+    {
+        "url": "https://www.slow-kitchen.example/soups/1",
+        "text_content": "A recipe for onion soup: grams of butter and flour, a preheated oven, ingredients for four. "
+        "Below it a forum thread, a timetable for market days and flats to let. Choose a country and currency.",
+        "category": "None",
+        "evidence": "A recipe for onion soup",
     },
 )
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from llmops.engine.standin.prompt import Category, Message, Prompt, normalise, read_prompt
-from llmops.engine.standin.similarity import compare, features, score_categories
+from llmops.engine.standin.similarity import compare, pick_most_alike, score_categories
 from llmops.engine.standin.summary import split_sentences, summarise
 
 _KEY_IN_SKELETON = re.compile(r"[{,]\s*[\"'](\w{1,40})[\"']\s*:")
@@ -22,6 +22,7 @@ _QUOTED = re.compile(r"[\"'`](\w{1,40})[\"'`]")
 _EXPLANATION = re.compile(r"evidence|reason\w*|rationale|explanation|explain|why|quote|justification", re.I)
 _CONFIDENCE = re.compile(r"confidence|probability|certainty|score", re.I)
 _NAME_KEY = re.compile(r"categor\w*|class\w*|label|topic|type|answer|output|intent|sentiment|result", re.I)
+_KEY = re.compile(r"^[A-Za-z][\w -]{0,24}:(?!//)\s*")
 _QUOTE_WORDS = 25
 
 
@@ -76,26 +77,17 @@ def _fill(key: str, prompt: Prompt, category: Category, share: float) -> Any:
     if _CONFIDENCE.fullmatch(key):
         return round(share, 2)
     if quotes or _EXPLANATION.fullmatch(key):
-        texts = tuple(example.text for example in prompt.examples if example.label == category.name)
-        return _most_alike(prompt.query, texts or (f"{category.name} {category.description}",))
+        return _find_evidence(prompt, category)
     return ""
 
 
-@lru_cache(maxsize=256)
-def _profile(texts: tuple[str, ...]) -> Mapping[str, float]:
-    return features(" ".join(texts))
-
-
-def _most_alike(query: str, texts: tuple[str, ...]) -> str:
-    """Quote the sentence of the query that has most in common with the texts."""
-    known = _profile(texts)
-    sentences = split_sentences(query)
-
-    def weigh(sentence: str) -> float:
-        own = features(sentence)
-        return sum(weight for feature, weight in own.items() if feature in known) / (8 + len(own))
-
-    return _shorten(max(sentences, key=weigh)) if sentences else ""
+def _find_evidence(prompt: Prompt, category: Category) -> str:
+    sentences = [_KEY.sub("", sentence) for sentence in split_sentences(prompt.query)]
+    sentences = [sentence for sentence in sentences if sentence]
+    texts = tuple(example.text for example in prompt.examples)
+    own = tuple(example.text for example in prompt.examples if example.label == category.name)
+    about = f"{category.name} {category.description}"
+    return _shorten(pick_most_alike(sentences, own or (about,), texts or (about,))) if sentences else ""
 
 
 def _quote(text: str) -> str:

@@ -18,6 +18,7 @@ _FRAGMENT_WEIGHT = 0.35
 _OTHERS_WEIGHT = 0.5
 _NAME_WEIGHT = 0.15
 _FALLBACK_SCORE = 0.02
+_LENGTH_PRIOR = 20
 _FALLBACKS = frozenset({"none", "other", "others", "unknown", "misc", "miscellaneous", "neither", "none of the above"})
 
 
@@ -87,6 +88,28 @@ def compare(text: str, others: tuple[str, ...]) -> list[float]:
             scores[number] += weight * idf * other
     length = math.sqrt(square) or 1.0
     return [score / length for score in scores]
+
+
+def pick_most_alike(sentences: Sequence[str], wanted: tuple[str, ...], all_texts: tuple[str, ...]) -> str:
+    """Pick the sentence that has most in common with the wanted texts; what all texts share counts little.
+
+    Args:
+        sentences: at least one; the first of equals is picked.
+        all_texts: the wanted ones among others.
+    """
+    idf = _index(all_texts).idf
+    known = _vocabulary(wanted)
+
+    def weigh(sentence: str) -> float:
+        own = features(sentence)
+        return sum(w * idf.get(f, 0.0) for f, w in own.items() if f in known) / (_LENGTH_PRIOR + len(own))
+
+    return max(sentences, key=weigh)
+
+
+@lru_cache(maxsize=256)
+def _vocabulary(texts: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(feature for text in texts for feature in features(text))
 
 
 def score_categories(text: str, categories: tuple[Category, ...], examples: tuple[Example, ...]) -> list[float]:
