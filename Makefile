@@ -15,7 +15,7 @@ BIN := .venv/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench lock clean setup setup-dev system
+.PHONY: help demo test lint lint-style lint-types lint-imports lint-locks format bench lock clean setup setup-dev system
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -35,11 +35,19 @@ demo: setup
 test: setup-dev system
 	@$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
-lint: setup-dev
+lint: lint-style lint-types lint-imports lint-locks
+
+lint-style: setup-dev
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
+
+lint-types: setup-dev
 	@$(BIN)/mypy
+
+lint-imports: setup-dev
 	@$(BIN)/lint-imports --no-logo
+
+lint-locks: setup-dev
 	@$(BIN)/python -m tools.lock --check
 
 format: setup-dev

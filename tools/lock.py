@@ -18,12 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.setup_venv import find_uv
+import tomli
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from tools.setup_venv import find_uv
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMON = ("--universal", "--python-version", "3.10", "--generate-hashes", "--no-emit-index-url", "--no-header")
@@ -63,7 +60,7 @@ LOCKS = (
 def digest_of(root: Path, lock: Lock) -> str:
     """Digest what a lock file follows from."""
     text = (root / lock.source).read_text(encoding="utf-8")
-    wanted: Any = _dependencies(tomllib.loads(text)) if lock.source.endswith(".toml") else text.split()
+    wanted: Any = _dependencies(tomli.loads(text)) if lock.source.endswith(".toml") else text.split()
     return hashlib.sha256(json.dumps([wanted, COMMON, lock.options], sort_keys=True).encode()).hexdigest()
 
 

@@ -39,7 +39,9 @@ class SetupError(Exception):
 class Installer(Protocol):
     """Makes virtual environments and installs lock files into them."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What people call it."""
 
     def create(self, venv: Path, python: str) -> None:
         """Make an empty environment of `python` at `venv`, which does not exist."""
@@ -138,7 +140,7 @@ def find_uv(root: Path, env: Mapping[str, str]) -> Uv | None:
         return Uv(executable=found, env=env)
     home = root / ".cache" / f"uv-{pinned}"
     executable = home / "bin" / "uv"
-    if not _version_of(str(executable), env) == pinned:
+    if _version_of(str(executable), env) != pinned:
         try:
             _install_uv(home, lock, env)
         except SetupError as error:
@@ -152,7 +154,7 @@ def _version_of(uv: str, env: Mapping[str, str]) -> str:
         answer = subprocess.run([uv, "--version"], env=dict(env), check=False, capture_output=True, text=True)
     except OSError:
         return ""
-    return (answer.stdout.split() + ["", ""])[1]
+    return ([*answer.stdout.split(), "", ""])[1]
 
 
 def _install_uv(home: Path, lock: Path, env: Mapping[str, str]) -> None:
