@@ -10,7 +10,9 @@ from llmops.backends.protocols import Runs
 from llmops.config.model import Environment
 from llmops.errors import UsageError, near_match
 
-OpenRuns = Callable[[Environment, Path, Mapping[str, str], Callable[[str], None]], contextlib.AbstractContextManager[Runs]]
+OpenRuns = Callable[
+    [Environment, Path, Mapping[str, str], Callable[[str], None]], contextlib.AbstractContextManager[Runs]
+]
 
 
 @contextlib.contextmanager

@@ -174,12 +174,11 @@ def with_key_tables(page: str) -> str:
 
 def rewrite(page: Path) -> None:
     """Rewrite the committed schemas and, if it exists, the documentation page with the key tables."""
-    from llmops.records import write_text
 
     for kind in ROOTS:
-        write_text(SCHEMAS / f"{kind}.schema.json", schema_text(kind))
+        (SCHEMAS / f"{kind}.schema.json").write_text(schema_text(kind), encoding="utf-8", newline="\n")
     if page.is_file():
-        write_text(page, with_key_tables(page.read_text(encoding="utf-8")))
+        page.write_text(with_key_tables(page.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmops.config.connections import ResolvedConnection, Secret, expand_variables
 from llmops.config.model import StandIn
 from llmops.engine.standin.process import StandInProcess
 from llmops.errors import BackendError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 REACH_TIMEOUT_S = 10.0
 STAND_IN_KEY = "stand-in"
@@ -40,7 +43,7 @@ class ModelServices:
     _stand_in: StandInProcess | None = None
     _reached: frozenset[str] = frozenset()
 
-    def __enter__(self) -> ModelServices:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,18 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from llmops.records import (
-    DatasetRef,
-    EvaluationRecord,
-    Finding,
-    FlowRef,
-    Metric,
-    RowComparison,
-    RowStatus,
-    RowView,
-    RunRecord,
-    VerdictRecord,
-)
+from llmops.core.metrics import Finding, Metric, RowStatus
+from llmops.records import DatasetRef, EvaluationRecord, FlowRef, RowComparison, RowView, RunRecord, VerdictRecord
 
 ACCURACY = Metric(
     name="accuracy",

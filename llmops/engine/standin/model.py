@@ -26,9 +26,7 @@ _KEY = re.compile(r"^[A-Za-z][\w -]{0,24}:(?!//)\s*")
 _QUOTE_WORDS = 25
 
 
-def answer(
-    messages: tuple[Message, ...], *, wants_json: bool = False, schema: Mapping[str, Any] | None = None
-) -> str:
+def answer(messages: tuple[Message, ...], *, wants_json: bool = False, schema: Mapping[str, Any] | None = None) -> str:
     """Answer a chat.
 
     Args:
@@ -62,9 +60,9 @@ def _classify(prompt: Prompt, *, wants_json: bool, schema: Mapping[str, Any] | N
     keys = keys or ("category",)
     label_key = next((k for k in keys if k == prompt.label_key or _NAME_KEY.fullmatch(k)), keys[0])
     total = sum(scores) or 1.0
-    return _dump({
-        key: category.name if key == label_key else _fill(key, prompt, category, scores[best] / total) for key in keys
-    })
+    return _dump(
+        {key: category.name if key == label_key else _fill(key, prompt, category, scores[best] / total) for key in keys}
+    )
 
 
 def _fill(key: str, prompt: Prompt, category: Category, share: float) -> Any:

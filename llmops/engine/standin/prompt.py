@@ -78,13 +78,17 @@ class _Line:
     data: Any = field(default=None, compare=False)
 
 
-_SUMMARISE = re.compile(r"\b(?:summari[sz]e|condense|shorten|tl;?dr|(?:write|give|create|provide) an? [\w -]*summary)\b", re.I)
+_SUMMARISE = re.compile(
+    r"\b(?:summari[sz]e|condense|shorten|tl;?dr|(?:write|give|create|provide) an? [\w -]*summary)\b", re.I
+)
 _CLASSIFY = re.compile(
     r"\b(?:classif(?:y|ies|ied|ication|ier)|categori[sz]e|categor(?:y|ies)|labels?|which of (?:these|the following)"
     r"|choose (?:one|from|between|among)|pick one|assign|one of the following|sort)\b",
     re.I,
 )
-_LIST_CUE = re.compile(r"categor|class|label|topic|type|option|choose|one of|kind|tag|group|bucket|following|among", re.I)
+_LIST_CUE = re.compile(
+    r"categor|class|label|topic|type|option|choose|one of|kind|tag|group|bucket|following|among", re.I
+)
 _LABEL_KEY = re.compile(
     r"(?:a|answer|assistant|bucket|categor\w*|class|classification|expected|group|intent|kind|label|output|prediction"
     r"|response|result|sentiment|tag|topic|type)",
@@ -102,7 +106,9 @@ _DESCRIPTION_KEY = re.compile(r"(?:description|definition|meaning|means|about|ex
 _KEY_VALUE = re.compile(r"\s*(?:#+\s*|\*\*|[-*•]\s+)?([A-Za-z][\w -]{0,24}?)\s*(?:\*\*)?\s*[:：](?:\*\*)?(?!//)\s*(.*)")
 _BULLET = re.compile(r"\s*(?:[-*•‣·]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s+(\S.*)")
 _NAME_AND_TEXT = re.compile(r"\s*(?:\s[-–—]+\s|:\s|=\s|\s\()\s*")
-_ARRAY = re.compile(r"\[\s*(?:\"[^\"\n]{1,40}\"|'[^'\n]{1,40}')(?:\s*,\s*(?:\"[^\"\n]{1,40}\"|'[^'\n]{1,40}'))+\s*,?\s*\]")
+_ARRAY = re.compile(
+    r"\[\s*(?:\"[^\"\n]{1,40}\"|'[^'\n]{1,40}')(?:\s*,\s*(?:\"[^\"\n]{1,40}\"|'[^'\n]{1,40}'))+\s*,?\s*\]"
+)
 _ITEMS = (
     r"((?:[\"'`*]*[^\s,;|/:.()\"'`*][^,;|/:.()\n]{0,30}?[\"'`*]*\s*[,;|/]\s*)+"
     r"(?:or\s+|and\s+)?[\"'`*]*[^\s,;|/:.()\n][^,;|/:.()\n]*)"
@@ -119,7 +125,8 @@ _LIST_LINES = 80
 _LIST_LETTERS = 600
 _LABEL_LETTERS = 60
 _TAIL_WORDS = re.compile(
-    r"\s(?:based|given|using|according|depending|by|for|with|that|which|when|if|from|in|on|to|about|only|whichever)\b.*", re.I
+    r"\s(?:based|given|using|according|depending|by|for|with|that|which|when|if|from|in|on|to|about|only|whichever)\b.*",
+    re.I,
 )
 _ARROW = re.compile(r"(.+?)\s*(?:->|=>|→|⇒|\t)\s*([^>→]{1,40})")
 _MARKS = " \t\"'`*_.,;:()[]{}<>#-"
@@ -314,7 +321,12 @@ def _find_category_lines(lines: Sequence[_Line], index: int) -> _Listing | None:
     found: list[Category] = []
     while index < len(lines):
         line = lines[index]
-        if line.key and _LABEL_KEY.fullmatch(line.key) and 1 <= len(line.value.split()[:99]) and "," not in line.value[:20]:
+        if (
+            line.key
+            and _LABEL_KEY.fullmatch(line.key)
+            and 1 <= len(line.value.split()[:99])
+            and "," not in line.value[:20]
+        ):
             category = _split_name(line.value)
             if len(category.name.split()) > _NAME_WORDS or line.value.startswith("{"):
                 break
@@ -431,7 +443,11 @@ def _read_labels(line: _Line, names: Mapping[str, str]) -> Iterator[_Label]:
 def _read_label(line: _Line, names: Mapping[str, str]) -> _Label | None:
     if isinstance(line.data, dict):
         return _read_document_label(line.data, names)
-    if line.key and line.value and (_LABEL_KEY.fullmatch(line.key) or line.key.split()[-1].lower() in {"category", "label"}):
+    if (
+        line.key
+        and line.value
+        and (_LABEL_KEY.fullmatch(line.key) or line.key.split()[-1].lower() in {"category", "label"})
+    ):
         inner = _read_literal(line.value)
         if isinstance(inner, dict):
             return _read_document_label(inner, names)
@@ -498,9 +514,7 @@ def _join(lines: Iterable[_Line]) -> str:
 # The text in question ------------------------------------------------------------------------------------------------
 
 
-def _read_query(
-    task: Task, lines: Sequence[_Line], examples: Sequence[Example], rest: Sequence[Message]
-) -> str:
+def _read_query(task: Task, lines: Sequence[_Line], examples: Sequence[Example], rest: Sequence[Message]) -> str:
     if task == "summarise":
         return _text_to_summarise(lines, rest)
     if task == "answer":

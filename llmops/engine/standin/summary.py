@@ -10,7 +10,9 @@ from llmops.engine.standin.similarity import words
 DEFAULT_WORDS = 80
 _SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?=\s|$)|[.!?](?=\S)[^.!?\n]*)*[.!?。！？]*", re.M)
 _WORD_LIMIT = re.compile(r"\b(\d{1,4})[\s-]*words?\b", re.I)
-_SENTENCE_LIMIT = re.compile(r"\b(one|two|three|four|five|single|\d{1,2})(?:\s+(?:or|to)\s+\w+)?[\s-]+(?:\w+[\s-]+)?sentences?\b", re.I)
+_SENTENCE_LIMIT = re.compile(
+    r"\b(one|two|three|four|five|single|\d{1,2})(?:\s+(?:or|to)\s+\w+)?[\s-]+(?:\w+[\s-]+)?sentences?\b", re.I
+)
 _NUMBERS = {"single": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _LEAD_BONUS = 0.15
 _SHORTEST_CONTENT_WORD = 4

@@ -37,9 +37,7 @@ class RequestRefused(Exception):  # noqa: N818  (it is an answer of the server, 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.body = {
-            "error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-        }
+        self.body = {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
 
 @dataclass(frozen=True, kw_only=True)
