@@ -54,7 +54,11 @@ def files_in(folder: Path) -> list[str]:
 
 def git_state(repository: Repository) -> tuple[str, str, bytes, int, list[str]]:
     index = repository.root / ".git/index"
-    state = index.read_bytes(), index.stat().st_mtime_ns, sorted(os.listdir(repository.root / ".git"))
+    state = (
+        index.read_bytes(),
+        index.stat().st_mtime_ns,
+        sorted(path.name for path in (repository.root / ".git").iterdir()),
+    )
     return repository.git("--no-optional-locks", "status", "--porcelain"), repository.git("worktree", "list"), *state
 
 
@@ -100,7 +104,7 @@ def test_a_temporary_copy_is_removed_and_so_are_old_leftovers(full: Repository) 
     tree = WorkingTree(full.root)
     with temporary_copy(tree, closure_of(tree), parent) as copy:
         assert (copy / "flows/qa/answer.py").is_file()
-    assert sorted(os.listdir(parent)) == ["flow-new", "other"]
+    assert sorted(path.name for path in parent.iterdir()) == ["flow-new", "other"]
 
 
 def test_a_kill_leaves_checkout_index_and_worktree_list_untouched(full: Repository) -> None:

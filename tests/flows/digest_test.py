@@ -130,7 +130,7 @@ def test_equal_trees_have_equal_digests_wherever_and_however_they_were_made(full
         chance.shuffle(names)
         fill(other, names)
         for name in INSIDE:
-            os.chmod(other.root / name, chance.choice((0o600, 0o644, 0o755)))
+            (other.root / name).chmod(chance.choice((0o600, 0o644, 0o755)))
             os.utime(other.root / name, (chance.randrange(10**9), chance.randrange(10**9)))
         assert digest_of(other) == digest_of(full)
 

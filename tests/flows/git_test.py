@@ -127,7 +127,7 @@ def test_a_hooks_variables_do_not_lead_to_another_repository(
         ("flows/qa.txt", False),
     ],
 )
-def test_dirty_is_what_git_sees_changed_in_the_paths(forked: Repository, changed: str, dirty: bool) -> None:
+def test_dirty_is_what_git_sees_changed_in_the_paths(forked: Repository, changed: str, *, dirty: bool) -> None:
     forked.write({changed: "changed"})
     assert git.is_dirty(forked.root / "flows", ["flows/qa", "shared"]) is dirty
 

@@ -72,7 +72,7 @@ def test_patterns_mean_what_they_mean_to_git(forest: Repository, seed: int) -> N
         (b"", "a", None),
     ],
 )
-def test_the_last_pattern_that_matches_decides(content: bytes, path: str, expected: bool | None) -> None:
+def test_the_last_pattern_that_matches_decides(content: bytes, path: str, *, expected: bool | None) -> None:
     assert IgnoreFile(content).leaves_out(path, is_folder=False) is expected
 
 
