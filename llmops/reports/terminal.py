@@ -10,7 +10,7 @@ from llmops.records import Outcome
 from llmops.reports.plain_text import defuse_log_commands
 
 OUTCOME_COLORS: dict[Outcome, str] = {"pass": "32", "fail": "31", "inconclusive": "33"}
-_ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "~", "–": "-", "→": "->", "─": "-"})
+_ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "~", "—": "-", "→": "->", "─": "-"})
 _GAP = "  "
 
 
