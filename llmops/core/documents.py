@@ -52,15 +52,21 @@ def from_json(cls: type[Any], value: Any) -> Any:
         _expect(type(value) is list, value, list)
         item = typing.get_args(cls)[0]
         return tuple(from_json(item, entry) for entry in value)
-    if origin is Literal:
-        return _expect(value in typing.get_args(cls), value, typing.get_args(cls))
-    if cls is float:
-        known = _expect(value is None or type(value) in (bool, int, float), value, cls)
-        return math.nan if known is None else float(known)
-    return _expect(type(value) is cls, value, cls)
+    return _scalar(cls, value)
 
 
-def _expect(is_right: bool, value: Any, expected: Any) -> Any:
+def _scalar(cls: type[Any], value: Any) -> Any:
+    """Check a value that is no container: reports format numbers, so a text must not stand where one belongs."""
+    if typing.get_origin(cls) is Literal:
+        _expect(value in typing.get_args(cls), value, typing.get_args(cls))
+    elif cls is float:
+        _expect(value is None or type(value) in (bool, int, float), value, cls)
+        return math.nan if value is None else float(value)
+    else:
+        _expect(type(value) is cls, value, cls)
+    return value
+
+
+def _expect(is_right: bool, value: Any, expected: Any) -> None:  # noqa: FBT001 - an assertion reads best so
     if not is_right:
         raise TypeError(f"{value!r:.60} is not {getattr(expected, '__name__', expected)}")
-    return value

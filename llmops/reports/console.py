@@ -36,7 +36,7 @@ _NAME_LIMIT = 60
 _Form = Literal["wide", "plain", "compact"]
 _FORMS: Sequence[_Form] = ("wide", "plain", "compact")
 _NUMBER_HEADS = ("candidate", "baseline", "difference", "n")
-_MARKS: dict[FindingOutcome, str] = {"pass": "✓", "fail": "✗", "inconclusive": "?", "skipped": "–"}
+_MARKS: dict[FindingOutcome, str] = {"pass": "✓", "fail": "✗", "inconclusive": "?", "skipped": "—"}
 
 
 def render(
