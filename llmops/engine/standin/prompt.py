@@ -8,6 +8,7 @@ message, because the calls of one run share most of their prompt.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -78,17 +79,13 @@ class _Line:
     data: Any = field(default=None, compare=False)
 
 
-_SUMMARISE = re.compile(
-    r"\b(?:summari[sz]e|condense|shorten|tl;?dr|(?:write|give|create|provide) an? [\w -]*summary)\b", re.I
-)
+_SUMMARISE = re.compile(r"\b(?:summari[sz]e|condense|shorten|tl;?dr|(?:write|give|create|provide) an? [\w -]*summary)\b", re.I)
 _CLASSIFY = re.compile(
     r"\b(?:classif(?:y|ies|ied|ication|ier)|categori[sz]e|categor(?:y|ies)|labels?|which of (?:these|the following)"
     r"|choose (?:one|from|between|among)|pick one|assign|one of the following|sort)\b",
     re.I,
 )
-_LIST_CUE = re.compile(
-    r"categor|class|label|topic|type|option|choose|one of|kind|tag|group|bucket|following|among", re.I
-)
+_LIST_CUE = re.compile(r"categor|class|label|topic|type|option|choose|one of|kind|tag|group|bucket|following|among", re.I)
 _LABEL_KEY = re.compile(
     r"(?:a|answer|assistant|bucket|categor\w*|class|classification|expected|group|intent|kind|label|output|prediction"
     r"|response|result|sentiment|tag|topic|type)",
@@ -106,9 +103,7 @@ _DESCRIPTION_KEY = re.compile(r"(?:description|definition|meaning|means|about|ex
 _KEY_VALUE = re.compile(r"\s*(?:#+\s*|\*\*|[-*•]\s+)?([A-Za-z][\w -]{0,24}?)\s*(?:\*\*)?\s*[:：](?:\*\*)?(?!//)\s*(.*)")
 _BULLET = re.compile(r"\s*(?:[-*•‣·]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s+(\S.*)")
 _NAME_AND_TEXT = re.compile(r"\s*(?:\s[-–—]+\s|:\s|=\s|\s\()\s*")
-_ARRAY = re.compile(
-    r"\[\s*(?:\"[^\"\n]{1,40}\"|'[^'\n]{1,40}')(?:\s*,\s*(?:\"[^\"\n]{1,40}\"|'[^'\n]{1,40}'))+\s*,?\s*\]"
-)
+_ARRAY = re.compile(r"\[\s*(?:\"[^\"\n]{1,40}\"|'[^'\n]{1,40}')(?:\s*,\s*(?:\"[^\"\n]{1,40}\"|'[^'\n]{1,40}'))+\s*,?\s*\]")
 _ITEMS = (
     r"((?:[\"'`*]*[^\s,;|/:.()\"'`*][^,;|/:.()\n]{0,30}?[\"'`*]*\s*[,;|/]\s*)+"
     r"(?:or\s+|and\s+)?[\"'`*]*[^\s,;|/:.()\n][^,;|/:.()\n]*)"
@@ -120,13 +115,13 @@ _NAMED_LIST = re.compile(
 )
 _LOOSE_LIST = re.compile(r"\b(?:either|between|among|within|from|into|as|be|are)\s+" + _ITEMS, re.I)
 _BARE_LIST = re.compile(r"^\s*" + _ITEMS)
+_INSTRUCTION_LETTERS = 2000
 _OPENING_LETTERS = 200
 _LIST_LINES = 80
 _LIST_LETTERS = 600
 _LABEL_LETTERS = 60
 _TAIL_WORDS = re.compile(
-    r"\s(?:based|given|using|according|depending|by|for|with|that|which|when|if|from|in|on|to|about|only|whichever)\b.*",
-    re.I,
+    r"\s(?:based|given|using|according|depending|by|for|with|that|which|when|if|from|in|on|to|about|only|whichever)\b.*", re.I
 )
 _ARROW = re.compile(r"(.+?)\s*(?:->|=>|→|⇒|\t)\s*([^>→]{1,40})")
 _MARKS = " \t\"'`*_.,;:()[]{}<>#-"
@@ -138,36 +133,74 @@ def normalise(name: str) -> str:
     return " ".join(name.strip(_MARKS).casefold().split())
 
 
-@lru_cache(maxsize=8)
-def read_prompt(messages: tuple[Message, ...]) -> Prompt:
+def read_prompt(messages: Sequence[Message]) -> Prompt:
     """Read a whole prompt."""
     turns, rest = _split_turns(messages)
-    lines = [line for message in rest for line in (*_read_lines(message.text), _Line(text=""))]
-    return _read_prompt(turns, tuple(lines), rest)
-
-
-def _read_prompt(turns: Sequence[tuple[str, str]], lines: Sequence[_Line], rest: Sequence[Message]) -> Prompt:
-    opening = "\n".join(message.text for message in rest)[:2000]
+    text = "\n\n".join(message.text for message in rest)
+    last = rest[-1].text if rest else ""
+    opening = text[:_INSTRUCTION_LETTERS]
     task = _read_task(opening)
-    replies = [reply for _, reply in turns]
-    declared, end = _declared_categories(lines, replies) if task == "classify" else ((), 0)
-    names = {normalise(category.name): category.name for category in declared}
-    body = lines[end:]
-    from_text, query_lines, label_key = _read_examples(body, names) if task == "classify" else ((), lines, "")
-    from_turns, turn_key = _read_turns(turns, names) if task == "classify" else ((), "")
+    if task == "summarise":
+        query = _text_to_summarise(_read_lines(text), rest)
+        return Prompt(task=task, instructions=opening, categories=(), examples=(), label_key="", query=query)
+    classification = _read_classification(text, last, tuple(turns), alone=len(rest) < 2) if task == "classify" else None
+    if classification is None:
+        return Prompt(task="answer", instructions=opening, categories=(), examples=(), label_key="", query=last)
+    return dataclasses.replace(classification, instructions=opening)
+
+
+def _read_classification(text: str, last: str, turns: tuple[tuple[str, str], ...], *, alone: bool) -> Prompt | None:
+    """Read a prompt that seems to classify; None if it names no two categories."""
+    head, tail = _split_head(text, turns)
+    names = {normalise(category.name): category.name for category in head.categories}
+    from_text, rest, text_key = _read_examples([*head.lines, *tail], [*head.labels, *_labels_of(tail, names, len(head.lines))])
+    from_turns, turn_key = _read_turns(turns, names)
     examples = (*from_turns, *from_text)
-    categories = declared or tuple(Category(name=label) for label in dict.fromkeys(e.label for e in examples))
+    labels = dict.fromkeys(example.label for example in examples)
+    categories = head.categories or tuple(Category(name=label) for label in labels)
     if len(categories) < 2:
-        task, examples, categories = ("answer" if task == "classify" else task), (), ()
-    query = _read_query(task, query_lines if task == "classify" else lines, from_text, rest)
+        return None
+    instructs = alone or bool(_CLASSIFY.search(last[:_OPENING_LETTERS]))
+    query = last if not from_text and not instructs else _from_first_input(rest) or last
     return Prompt(
-        task=task,
-        instructions=opening,
+        task="classify",
+        instructions="",
         categories=categories,
         examples=examples,
-        label_key=label_key or turn_key,
+        label_key=text_key or turn_key,
         query=query,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """What a prompt says before its last paragraph: the part that the calls of one run share.
+
+    Attributes:
+        lines: those after the list of categories.
+        labels: index in `lines` and label of each line that may label an example.
+    """
+
+    categories: tuple[Category, ...]
+    lines: tuple[_Line, ...]
+    labels: tuple[tuple[int, _Label], ...]
+
+
+def _split_head(text: str, turns: tuple[tuple[str, str], ...]) -> tuple[_Head, list[_Line]]:
+    before, _, after = text.rpartition("\n\n")
+    head = _read_head(before, turns)
+    if head.categories:
+        return head, [_Line(text=""), *_read_lines(after)]
+    return _read_head(text, turns), []
+
+
+@lru_cache(maxsize=64)
+def _read_head(text: str, turns: tuple[tuple[str, str], ...]) -> _Head:
+    lines = _read_lines(text)
+    categories, end = _declared_categories(lines, (reply for _, reply in turns))
+    names = {normalise(category.name): category.name for category in categories}
+    body = lines[end:]
+    return _Head(categories=categories, lines=tuple(body), labels=tuple(_labels_of(body, names, 0)))
 
 
 def _read_task(opening: str) -> Task:
@@ -321,12 +354,7 @@ def _find_category_lines(lines: Sequence[_Line], index: int) -> _Listing | None:
     found: list[Category] = []
     while index < len(lines):
         line = lines[index]
-        if (
-            line.key
-            and _LABEL_KEY.fullmatch(line.key)
-            and 1 <= len(line.value.split()[:99])
-            and "," not in line.value[:20]
-        ):
+        if line.key and _LABEL_KEY.fullmatch(line.key) and 1 <= len(line.value.split()[:99]) and "," not in line.value[:20]:
             category = _split_name(line.value)
             if len(category.name.split()) > _NAME_WORDS or line.value.startswith("{"):
                 break
@@ -389,10 +417,10 @@ def _read_turns(turns: Iterable[tuple[str, str]], names: Mapping[str, str]) -> t
 
 
 def _read_examples(
-    lines: Sequence[_Line], names: Mapping[str, str]
+    lines: Sequence[_Line], candidates: Sequence[tuple[int, _Label]]
 ) -> tuple[tuple[Example, ...], Sequence[_Line], str]:
     """Split lines into examples and what follows the last one; also return the key of labels in JSON answers."""
-    labels = list(_find_labels(lines, names))
+    labels = list(_choose_labels(lines, candidates))
     if not labels:
         return (), lines, ""
     label_first = _stand_labels_first(lines, [index for index, _ in labels])
@@ -414,14 +442,21 @@ def _read_examples(
     return tuple(example for example in examples if example.text), rest, key
 
 
-def _find_labels(lines: Sequence[_Line], names: Mapping[str, str]) -> Iterator[tuple[int, _Label]]:
-    """Find the lines that label an example: those with the key that labels most often, JSON, arrows, names alone."""
-    found = [(index, label) for index, line in enumerate(lines) for label in _read_labels(line, names)]
-    keys = Counter(lines[index].key for index, _ in found if lines[index].key)
+def _labels_of(lines: Iterable[_Line], names: Mapping[str, str], offset: int) -> Iterator[tuple[int, _Label]]:
+    for index, line in enumerate(lines):
+        for label in _read_labels(line, names):
+            yield index + offset, label
+
+
+def _choose_labels(
+    lines: Sequence[_Line], candidates: Sequence[tuple[int, _Label]]
+) -> Iterator[tuple[int, _Label]]:
+    """Choose the lines that label an example: those with the key that labels most often, JSON, arrows, names alone."""
+    keys = Counter(lines[index].key for index, _ in candidates if lines[index].key)
     usual = max(keys, key=lambda key: keys[key]) if keys else ""
-    for index, label in found:
+    for index, label in candidates:
         line = lines[index]
-        above = next((line for line in reversed(lines[:index]) if line.text.strip()), None)
+        above = next((line for line in reversed(lines[max(0, index - 3) : index]) if line.text.strip()), None)
         follows_key = above is not None and bool(above.key) and not above.value
         if line.data is not None or label.text or line.key == usual != "" or (not line.key and follows_key):
             yield index, label
@@ -443,11 +478,7 @@ def _read_labels(line: _Line, names: Mapping[str, str]) -> Iterator[_Label]:
 def _read_label(line: _Line, names: Mapping[str, str]) -> _Label | None:
     if isinstance(line.data, dict):
         return _read_document_label(line.data, names)
-    if (
-        line.key
-        and line.value
-        and (_LABEL_KEY.fullmatch(line.key) or line.key.split()[-1].lower() in {"category", "label"})
-    ):
+    if line.key and line.value and (_LABEL_KEY.fullmatch(line.key) or line.key.split()[-1].lower() in {"category", "label"}):
         inner = _read_literal(line.value)
         if isinstance(inner, dict):
             return _read_document_label(inner, names)
@@ -514,16 +545,10 @@ def _join(lines: Iterable[_Line]) -> str:
 # The text in question ------------------------------------------------------------------------------------------------
 
 
-def _read_query(task: Task, lines: Sequence[_Line], examples: Sequence[Example], rest: Sequence[Message]) -> str:
-    if task == "summarise":
-        return _text_to_summarise(lines, rest)
-    if task == "answer":
-        return rest[-1].text if rest else ""
-    last = rest[-1].text if rest else ""
-    if not examples and len(rest) > 1 and not _CLASSIFY.search(last[:_OPENING_LETTERS]):
-        return last
+def _from_first_input(lines: Sequence[_Line]) -> str:
+    """Leave out what stands before the first `Key: value` line; all of it is meant if there is none."""
     start = next((i for i, line in enumerate(lines) if line.key and not _LABEL_KEY.fullmatch(line.key)), 0)
-    return _join(lines[start:]) or last
+    return _join(lines[start:])
 
 
 def _text_to_summarise(lines: Sequence[_Line], rest: Sequence[Message]) -> str:
