@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmops.records import Finding, Outcome, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome
+from llmops.records import RowComparison, VerdictRecord
 from llmops.reports.numbers import count
 from llmops.reports.plain_text import defuse_log_commands, reveal, shorten, show, show_line
 from llmops.reports.rows import describe_side
@@ -20,7 +21,13 @@ NAME_LIMIT = 512
 
 _MESSAGE_LIMIT = 1_000
 _TEXT_LIMIT = 4_000
-_RESULTS: dict[Outcome, Literal["failure", "error"] | None] = {"pass": None, "fail": "failure", "inconclusive": "error"}
+Result = Literal["failure", "error", "skipped"]
+_RESULTS: dict[FindingOutcome, Result | None] = {
+    "pass": None,
+    "fail": "failure",
+    "inconclusive": "error",
+    "skipped": "skipped",
+}
 _UTC_SECONDS = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
 
 
@@ -29,7 +36,7 @@ class Case:
     """One test of a suite; `result` is the element that says why it did not pass."""
 
     name: str
-    result: Literal["failure", "error"] | None = None
+    result: Result | None = None
     kind: str = ""
     message: str = ""
     text: str = ""
@@ -109,7 +116,7 @@ def _suite_element(name: str, cases: Sequence[Case], verdict: VerdictRecord) -> 
     stamp = _UTC_SECONDS.fullmatch(verdict.created_at)
     if stamp:
         times["timestamp"] = stamp[1]
-    suite = ET.Element("testsuite", {"name": _name(name), **_counts(cases), "skipped": "0", **times})
+    suite = ET.Element("testsuite", {"name": _name(name), **_counts(cases), **times})
     properties = ET.SubElement(suite, "properties")
     for key, value in _facts(verdict):
         ET.SubElement(properties, "property", name=key, value=_attribute(value))
@@ -143,7 +150,12 @@ def _facts(verdict: VerdictRecord) -> Iterable[tuple[str, str]]:
 
 def _counts(cases: Iterable[Case]) -> dict[str, str]:
     tally = Counter(case.result or "passed" for case in cases)
-    return {"tests": str(tally.total()), "failures": str(tally["failure"]), "errors": str(tally["error"])}
+    return {
+        "tests": str(tally.total()),
+        "failures": str(tally["failure"]),
+        "errors": str(tally["error"]),
+        "skipped": str(tally["skipped"]),
+    }
 
 
 def _unique(names: Sequence[str]) -> Iterable[str]:

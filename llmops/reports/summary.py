@@ -6,12 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.records import EvaluationRecord, Finding, FlowRef, Metric, Outcome, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome, Metric
+from llmops.records import EvaluationRecord, FlowRef, RowComparison, VerdictRecord
 from llmops.reports.numbers import count
 
 STAND_IN_LABEL = "stand-in model, not a real model"
 
-OUTCOME_WORDS: dict[Outcome, str] = {"pass": "passed", "fail": "failed", "inconclusive": "inconclusive"}
+OUTCOME_WORDS: dict[FindingOutcome, str] = {
+    "pass": "passed",
+    "fail": "failed",
+    "inconclusive": "inconclusive",
+    "skipped": "not judged",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +68,7 @@ def describe_findings(verdict: VerdictRecord) -> str:
     """Count the limits by outcome in one sentence."""
     if not verdict.findings:
         return "No limit was judged."
-    outcomes: Sequence[Outcome] = ("fail", "inconclusive", "pass")
+    outcomes: Sequence[FindingOutcome] = ("fail", "inconclusive", "pass", "skipped")
     tally = ((sum(f.outcome == outcome for f in verdict.findings), OUTCOME_WORDS[outcome]) for outcome in outcomes)
     parts = ", ".join(f"{number} {word}" for number, word in tally if number)
     return f"{count(len(verdict.findings), 'limit')}: {parts}."
@@ -102,6 +108,8 @@ def findings_to_read(verdict: VerdictRecord) -> Sequence[Finding]:
 
 def say_outcome(finding: Finding) -> str:
     """Say a finding's outcome in a word, and whether it only warns."""
+    if finding.outcome == "skipped":
+        return "not judged"
     return finding.outcome if finding.blocks or finding.outcome == "pass" else f"{finding.outcome}, warns"
 
 

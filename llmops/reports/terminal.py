@@ -6,10 +6,10 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.records import Outcome
+from llmops.core.metrics import FindingOutcome
 from llmops.reports.plain_text import defuse_log_commands
 
-OUTCOME_COLORS: dict[Outcome, str] = {"pass": "32", "fail": "31", "inconclusive": "33"}
+OUTCOME_COLORS: dict[FindingOutcome, str] = {"pass": "32", "fail": "31", "inconclusive": "33", "skipped": "2"}
 _ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "~", "—": "-", "→": "->", "─": "-"})
 _GAP = "  "
 
@@ -19,7 +19,7 @@ class Cell:
     """Text in a table; `outcome` gives it a colour, `is_right` aligns it."""
 
     text: str
-    outcome: Outcome | None = None
+    outcome: FindingOutcome | None = None
     is_right: bool = False
 
 

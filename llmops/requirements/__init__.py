@@ -1,0 +1,1 @@
+"""Hashed requirements files that `llmops setup` installs."""
