@@ -37,7 +37,7 @@ MAX_CHARACTERS = 60_000
 
 ROWS_LISTED = 20
 UNJUDGED_SHOWN = 8
-_MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "➖"}
+_MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "⚪"}
 
 _ESCAPES = {char: f"\\{char}" for char in "\\`*_{}[]()#!~$^"}
 _ESCAPES |= {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-INSTALL = "apt-get update && apt-get install -y chromium"
-
 Browse = Callable[..., str]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marker of the tests that need a browser."""
-    config.addinivalue_line("markers", f"chromium: needs the system package of Chromium ({INSTALL})")
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Find Chromium; without it skip, and fail in CI and for root, who can install it."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found:
-        return found
-    message = f"no Chromium; run: {INSTALL}"
-    if os.environ.get("CI") or os.geteuid() == 0:
-        pytest.fail(message)
-    pytest.skip(message)
+    config.addinivalue_line("markers", "chromium: needs the system package chromium")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmops.records import Finding, Metric
+from llmops.core.metrics import Finding, Metric
 from llmops.reports.interval_chart import WIDTH, choose_ticks, draw_intervals, limit_position
 from llmops.reports.summary import MetricSummary
 from tests.reports.verdicts import ACCURACY, build_finding

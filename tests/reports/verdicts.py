@@ -30,6 +30,7 @@ def build_evaluation(*metrics: Metric, failed: int = 0, unmeasured: int = 0, **f
     )
     run = RunRecord(
         id="run-1",
+        experiment="web-classification",
         flow=ref,
         dataset=DatasetRef(name="smoke", path="data/smoke.jsonl", digest="sha256:" + "ab" * 32, rows=20),
         column_mapping={"url": "${data.url}"},
@@ -50,6 +51,7 @@ def build_evaluation(*metrics: Metric, failed: int = 0, unmeasured: int = 0, **f
         id="evaluation-1",
         run=run,
         evaluators={"accuracy": "sha256:" + "cd" * 32},
+        evaluation_runs={"accuracy": "run-2"},
         metrics=metrics or (ACCURACY,),
         rows=20,
         scored=scored,
