@@ -18,6 +18,7 @@ from threading import Thread
 
 import jinja2
 import pytest
+from jinja2.sandbox import SandboxedEnvironment
 
 from llmops.engine.standin.model import answer
 from llmops.engine.standin.prompt import Message
@@ -50,7 +51,7 @@ def read_rows(name: str) -> list[dict[str, str]]:
 
 @functools.lru_cache
 def compile_template(template: str) -> jinja2.Template:
-    return jinja2.Environment(trim_blocks=True, keep_trailing_newline=True).from_string(template)
+    return SandboxedEnvironment(trim_blocks=True, keep_trailing_newline=True).from_string(template)
 
 
 def ask(template: str, **values: object) -> str:
