@@ -8,12 +8,10 @@ from collections import Counter
 from llmops.engine.standin.similarity import words
 
 DEFAULT_WORDS = 80
-_ENDS = ".!?\u3002\uff01\uff1f"
-# A mark inside of a word or number, as in addresses and versions, ends no sentence.
-_SENTENCE = re.compile(rf"[^{_ENDS}\n]+(?:[{_ENDS}]+(?=\s|$)|[.!?](?=\S)[^{_ENDS}\n]*)*[{_ENDS}]*", re.MULTILINE)
-_WORD_LIMIT = re.compile(r"\b(\d{1,4})[\s-]*words?\b", re.IGNORECASE)
+_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?=\s|$)|[.!?](?=\S)[^.!?\n]*)*[.!?。！？]*", re.M)
+_WORD_LIMIT = re.compile(r"\b(\d{1,4})[\s-]*words?\b", re.I)
 _SENTENCE_LIMIT = re.compile(
-    r"\b(one|two|three|four|five|single|\d{1,2})(?:\s+(?:or|to)\s+\w+)?[\s-]+(?:\w+[\s-]+)?sentences?\b", re.IGNORECASE
+    r"\b(one|two|three|four|five|single|\d{1,2})(?:\s+(?:or|to)\s+\w+)?[\s-]+(?:\w+[\s-]+)?sentences?\b", re.I
 )
 _NUMBERS = {"single": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _LEAD_BONUS = 0.15
@@ -21,7 +19,7 @@ _SHORTEST_CONTENT_WORD = 4
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a text into sentences and lines, in order."""
+    """Split a text into sentences and lines, in order; a mark inside of an address or a version ends no sentence."""
     return [found for found in (sentence.strip() for sentence in _SENTENCE.findall(text)) if found]
 
 
