@@ -1,5 +1,7 @@
 """Summaries made of a text's own sentences."""
 
+# ruff: noqa: RUF001  (sentences end with the marks of other scripts, too)
+
 from __future__ import annotations
 
 import re
