@@ -1,5 +1,7 @@
 """Summaries made of a text's own sentences."""
 
+# ruff: noqa: RUF001  (sentences end with the marks of other scripts, too)
+
 from __future__ import annotations
 
 import re
@@ -19,7 +21,7 @@ _SHORTEST_CONTENT_WORD = 4
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a text into sentences and lines, in order."""
+    """Split a text into sentences and lines, in order; a mark inside of an address or a version ends no sentence."""
     return [found for found in (sentence.strip() for sentence in _SENTENCE.findall(text)) if found]
 
 
