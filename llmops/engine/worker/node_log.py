@@ -11,7 +11,7 @@ _LOG = 2
 """File descriptor of the log; promptflow puts its own object in the place of `sys.stderr`."""
 
 
-class NodeLog(AbstractRunStorage):
+class NodeLog(AbstractRunStorage):  # type: ignore[misc]  # promptflow has no types
     """Is told of each node that ended, failed ones included."""
 
     def persist_node_run(self, run_info: Any) -> None:
