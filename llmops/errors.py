@@ -9,6 +9,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class ExitCode(enum.IntEnum):
@@ -73,7 +77,7 @@ class LlmopsError(Exception):
         self.problems: tuple[Problem, ...] = problems
 
     @classmethod
-    def of(cls, what: str, *, where: str = "", found: str = "", expected: str = "", fix: str = "") -> LlmopsError:
+    def of(cls, what: str, *, where: str = "", found: str = "", expected: str = "", fix: str = "") -> Self:
         """Build the error from its single problem."""
         return cls(Problem(what=what, where=where, found=found, expected=expected, fix=fix))
 
@@ -102,3 +106,21 @@ def near_match(found: str, known: Iterable[str]) -> str:
 
     matches = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
     return f"did you mean '{matches[0]}'?" if matches else ""
+
+
+_REPORT_ORDER = (
+    ExitCode.INTERRUPTED,
+    ExitCode.BUG,
+    ExitCode.USAGE,
+    ExitCode.REFUSED,
+    ExitCode.TIMEOUT,
+    ExitCode.GATE_FAILED,
+    ExitCode.INCONCLUSIVE,
+    ExitCode.PASS,
+)
+
+
+def first_to_report(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the one exit code of a command that did several things: what is worst for the reader comes first."""
+    found = set(codes)
+    return next((code for code in _REPORT_ORDER if code in found), ExitCode.PASS)

@@ -6,27 +6,26 @@ sees the old document or the new one, never half of one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-import math
 import os
+import re
 import tempfile
-import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TextIO, TypeVar
 
+from llmops.core.documents import from_json, to_json
+from llmops.core.metrics import Finding, Metric, Outcome, RowStatus
 from llmops.errors import UsageError
 
 SCHEMA_VERSION = 1
 
 LineStatus = Literal["completed", "failed", "unmeasured"]
 """completed; failed: the flow itself failed; unmeasured: evaluator, judge, network or budget failed."""
-
-RowStatus = Literal["scored", "failed", "unmeasured"]
-Outcome = Literal["pass", "fail", "inconclusive"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +70,24 @@ class Line:
     aggregation_inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
+def line_from_json(text: str) -> Line:
+    """Read one line of `lines.jsonl`; `from_json` would look at the types of each of many lines."""
+    value = json.loads(text)
+    if value["error"] is not None:
+        value["error"] = LineError(**value["error"])
+    return Line(**value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """Base of the documents; `kind` names the class in the file."""
 
     kind: ClassVar[str] = ""
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """What a document says of itself before its own fields."""
+        return {"schema_version": SCHEMA_VERSION, "kind": self.kind}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +131,15 @@ class RunRecord(Record):
         cached: lines answered from the cache in the invocation that wrote this record.
         started_at, ended_at: ISO 8601, UTC.
         stand_in: whether the stand-in model answered, which is no real model.
+        target: id of the run whose lines an evaluation flow scored; None for a run of the flow itself.
+        metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
+        aggregation_error: why the aggregation nodes did not end.
+        lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
     """
 
     kind: ClassVar[str] = "run"
     id: str
+    experiment: str
     flow: FlowRef
     dataset: DatasetRef
     column_mapping: Mapping[str, Any]
@@ -138,54 +155,15 @@ class RunRecord(Record):
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
     stand_in: bool = False
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    target: str | None = None
+    metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    aggregation_error: LineError | None = None
+    lines_digest: str = ""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One named number of one run.
-
-    Attributes:
-        name: metric name, unique within its evaluator.
-        evaluator: the evaluator that reports it.
-        value: None when it was not reported or is not a finite number; failed rows count as the worst score when the
-            metric follows from row scores.
-        n: rows that the value rests on, failed rows included when they count.
-        failed, unmeasured: rows in these states.
-        interval: two-sided 95 % interval for display; None when there is no honest one.
-        bounds: the value if every unmeasured row had been the worst, and the best; None when not known.
-        reported: what the evaluator's own aggregation logged, when that is a number.
-    """
-
-    name: str
-    evaluator: str
-    value: float | None
-    kind: str
-    n: int
-    failed: int
-    unmeasured: int
-    higher_is_better: bool = True
-    interval: tuple[float, float] | None = None
-    interval_method: str = ""
-    bounds: tuple[float, float] | None = None
-    reported: float | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoredRow:
-    """One row of a run as the evaluators saw it.
-
-    Attributes:
-        scores: `evaluator.output` to number; numbers and booleans only.
-        outputs: evaluator to all of its outputs for the row, for people.
-        errors: evaluator to why it could not score the row.
-    """
-
-    row: int
-    status: RowStatus
-    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    outputs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
-    errors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    @property
+    def lines(self) -> int:
+        """Lines of the run: rows that were asked for, times repeats."""
+        return self.completed + self.failed + self.unmeasured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,40 +172,20 @@ class EvaluationRecord(Record):
 
     Attributes:
         evaluators: evaluator name to the digest of its flow.
+        evaluation_runs: evaluator name to the id of the run that scored the lines.
+        rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
     kind: ClassVar[str] = "evaluation"
     id: str
     run: RunRecord
     evaluators: Mapping[str, str]
+    evaluation_runs: Mapping[str, str]
     metrics: Sequence[Metric]
     rows: int
     scored: int
     failed: int
     unmeasured: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """What the gate says of one limit.
-
-    Attributes:
-        metric: the threshold's metric, or `max_failed`, `max_unmeasured`.
-        limit: the limit in words, for instance `min 0.8`, `max_regression 0.03`.
-        value: the candidate's value; baseline: the baseline's; difference: candidate minus baseline.
-        interval: of the value, or of the difference for a regression limit.
-        message: one sentence for people.
-    """
-
-    metric: str
-    limit: str
-    outcome: Outcome
-    value: float | None = None
-    baseline: float | None = None
-    difference: float | None = None
-    interval: tuple[float, float] | None = None
-    blocks: bool = True
-    message: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,58 +255,22 @@ _RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, Evalua
 
 R = TypeVar("R", bound=Record)
 
-
-def to_json(value: Any) -> Any:
-    """Turn a record (or any dataclass in it) into JSON values; non-finite floats become null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        body = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, Record):
-            return {"schema_version": SCHEMA_VERSION, "kind": value.kind, **body}
-        return body
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def from_json(cls: type[Any], value: Any) -> Any:
-    """Build a value of `cls` from JSON values.
-
-    Raises:
-        KeyError, TypeError, ValueError: the document does not have the form of `cls`.
-    """
-    origin = typing.get_origin(cls)
-    if cls is Any or value is None:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        return from_json(next(arg for arg in typing.get_args(cls) if arg is not type(None)), value)
-    if dataclasses.is_dataclass(cls):
-        hints = typing.get_type_hints(cls)
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        return cls(**{name: from_json(hints[name], value[name]) for name in fields if name in value})
-    if origin is tuple:
-        return tuple(value)
-    if origin is not None and issubclass(origin, Mapping):
-        item = typing.get_args(cls)[1]
-        return {key: from_json(item, entry) for key, entry in value.items()}
-    if origin is not None and issubclass(origin, Sequence):
-        item = typing.get_args(cls)[0]
-        return tuple(from_json(item, entry) for entry in value)
-    if cls is float and isinstance(value, int):
-        return float(value)
-    return value
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, never sees half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as handle:
+        handle.write(text)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[TextIO]:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as handle:
-            handle.write(text)
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as handle:
+            yield handle
         Path(name).chmod(0o644)
         os.replace(name, path)
     except BaseException:
@@ -356,9 +278,18 @@ def write_text(path: Path, text: str) -> None:
         raise
 
 
+def write_stream(path: Path, lines: Iterable[str]) -> None:
+    """Write lines as they come; a reader sees the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as handle:
+        for line in lines:
+            handle.write(f"{line}\n")
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write a record as indented JSON, atomically."""
-    write_text(path, json.dumps(to_json(record), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(to_json(record), indent=2, ensure_ascii=False)
+    write_text(path, _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
 
 
 def read_record(path: Path, cls: type[R]) -> R:

@@ -7,62 +7,33 @@ the other metadata are JSON Schema keywords.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-T = TypeVar("T")
+from llmops.core.declare import setting
+from llmops.core.limits import Gate, MetricSpec
 
-OnInconclusive = Literal["block", "warn"]
-MetricKind = Literal["proportion", "mean", "percentile", "sum", "opaque"]
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
 
-
-def setting(doc: str, *, default: Any = ..., factory: Any = ..., **schema: Any) -> Any:
-    """Declare a field with its description and JSON Schema keywords.
-
-    Args:
-        doc: one sentence for people, shown by editors.
-        default: the value when the key is left out; without it and without `factory` the key is required.
-        factory: builds a mutable-looking default such as an empty mapping.
-        schema: further JSON Schema keywords, for instance `minimum=1`.
-    """
-    metadata = {"doc": doc, "schema": schema}
-    if default is not ...:
-        return field(default=default, metadata=metadata)
-    if factory is not ...:
-        return field(default_factory=factory, metadata=metadata)
-    return field(metadata=metadata)
+NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Names that become part of paths, such as an experiment's."""
+PLAIN_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+"""Names that stand before a dot, such as an evaluator's in `evaluator.metric`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Rows to run: a JSON Lines or CSV file."""
 
-    path: str = setting("JSON Lines (.jsonl) or CSV (.csv) file, relative to the repository.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MetricSpec:
-    """How one metric follows from the rows' scores."""
-
-    score: str | None = setting(
-        "Output of the evaluator that scores one row; the metric is then aggregated by llmops, "
-        "and rows that failed count as the worst value.",
-        default=None,
-    )
-    kind: MetricKind = setting("What the number is.", default="mean")
-    higher_is_better: bool = setting("Whether a larger number is better.", default=True)
-    bounds: Sequence[float] | None = setting(
-        "Smallest and largest possible score of a row.", default=None, minItems=2, maxItems=2
-    )
+    path: str = setting("JSON Lines (.jsonl) or CSV (.csv) file, relative to the repository.", minLength=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """An evaluation flow with its column mapping."""
 
-    flow: str = setting("Folder of the evaluation flow, relative to the repository.")
+    flow: str = setting("Folder of the evaluation flow, relative to the repository.", minLength=1)
     column_mapping: Mapping[str, Any] = setting(
         "Flow input to ${data.column}, ${run.outputs.name}, ${run.inputs.name} or a literal.", factory=dict
     )
@@ -72,41 +43,21 @@ class Evaluator:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Threshold:
-    """Limits on one metric."""
-
-    metric: str = setting("Metric, or evaluator.metric when two evaluators report the same name.")
-    min: float | None = setting("Smallest allowed value.", default=None)
-    max: float | None = setting("Largest allowed value.", default=None)
-    max_regression: float | None = setting(
-        "Largest allowed worsening against the baseline, in the metric's unit.", default=None, minimum=0
-    )
-    on_inconclusive: OnInconclusive = setting("Whether missing evidence blocks.", default="block")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gate:
-    """The declared limits of an experiment."""
-
-    thresholds: Sequence[Threshold] = setting("Limits on metrics.", factory=tuple)
-    max_failed: int = setting("Rows that may fail in the flow.", default=0, minimum=0)
-    max_unmeasured: int = setting("Rows that nobody could measure.", default=0, minimum=0)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One use case: a flow, its data, its evaluators, its gate."""
 
-    name: str = setting("Name; the file's stem when left out.", default="")
+    name: str = setting("Name; the file's stem when left out.", default="", pattern=NAME)
     description: str = setting("One sentence for people.", default="")
-    flow: str = setting("Folder of the flow, relative to the repository.")
+    flow: str = setting("Folder of the flow, relative to the repository.", minLength=1)
     variants: Mapping[str, str] = setting("Node to variant; the flow's defaults when left out.", factory=dict)
     datasets: Mapping[str, Dataset] = setting("Name to data set.", minProperties=1)
     dataset: str = setting("Data set that is used unless another is named; the first when left out.", default="")
     column_mapping: Mapping[str, Any] = setting(
         "Flow input to ${data.column} or a literal; inputs left out take the column of the same name.", factory=dict
     )
-    evaluators: Mapping[str, Evaluator] = setting("Name to evaluator.", factory=dict)
+    evaluators: Mapping[str, Evaluator] = setting(
+        "Name to evaluator.", factory=dict, propertyNames={"pattern": PLAIN_NAME}
+    )
     gate: Gate = setting("Limits.", factory=Gate)
     environment: str = setting("Environment that is used unless another is named.", default="local")
     environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
@@ -116,17 +67,38 @@ class Experiment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PartOf:
+    """Marks a mapping that holds some of the keys of a configuration class.
+
+    Attributes:
+        cls: the class whose keys they are; what is required there is not required here, except inside lists.
+        without: keys that may not be given.
+    """
+
+    cls: type
+    without: Sequence[str] = ()
+
+
+ExperimentOverrides = Annotated[Mapping[str, Any], PartOf(cls=Experiment, without=("name", "flow", "environment"))]
+"""Keys of an experiment that an environment sets."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Connection:
     """How a flow reaches a model or a service. Values may be ${env:NAME}; secrets must be."""
 
     type: ConnectionType = setting("stand_in is a deterministic loopback model that needs no key.")
-    api_key: str | None = setting("A reference such as ${env:OPENAI_API_KEY}; never the key itself.", default=None)
+    api_key: str | None = setting(
+        "A reference such as ${env:OPENAI_API_KEY}; never the key itself.", default=None, writeOnly=True
+    )
     base_url: str | None = setting("Address of an OpenAI-compatible service.", default=None)
     api_base: str | None = setting("Address of the Azure OpenAI resource or serverless endpoint.", default=None)
     api_version: str | None = setting("Azure OpenAI API version.", default=None)
     organization: str | None = setting("OpenAI organization.", default=None)
     configs: Mapping[str, str] = setting("Plain values of a custom connection.", factory=dict)
-    secrets: Mapping[str, str] = setting("References to secret values of a custom connection.", factory=dict)
+    secrets: Mapping[str, str] = setting(
+        "References to secret values of a custom connection.", factory=dict, writeOnly=True
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,13 +112,17 @@ class StandIn:
 class Environment:
     """A place to run in."""
 
-    name: str = setting("Name; the file's stem when left out.", default="")
+    name: str = setting("Name; the file's stem when left out.", default="", pattern=NAME)
     backend: str = setting("Where flows run.", default="local")
     connections: Mapping[str, Connection] = setting(
         "Connection name, as the flow uses it, to how to reach it.", factory=dict
     )
     environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
     stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
+    overrides: Mapping[str, ExperimentOverrides] = setting(
+        "Experiment name to settings that hold in this environment: mappings merge by key, all else replaces.",
+        factory=dict,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

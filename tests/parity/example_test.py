@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from llmops.engine.standin.process import StandInProcess
 
+from llmops.engine.standin.process import StandInProcess
 from tests.environments import Workshop, copy_example
 from tests.parity.batch import run_promptflow
 

@@ -1,0 +1,8 @@
+"""`python -m llmops`."""
+
+import sys
+
+from llmops.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Backend name to implementation: adding a backend adds one line here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from llmops.backends.protocols import Runs
+from llmops.config.model import Environment
+from llmops.errors import UsageError, near_match
+
+OpenRuns = Callable[
+    [Environment, Path, Mapping[str, str], Callable[[str], None]], contextlib.AbstractContextManager[Runs]
+]
+
+
+@contextlib.contextmanager
+def _open_local(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[Runs]:
+    from llmops.backends.local.runs import LocalRuns
+    from llmops.engine.cache import LineCache
+    from llmops.engine.models import ModelServices
+
+    cache = LineCache(state / "cache.sqlite")
+    if cache.moved_aside:
+        say(f"The line cache was damaged; it was moved to {cache.moved_aside} and a new one was started.")
+    with contextlib.closing(cache), ModelServices(environment.stand_in, env) as services:
+        yield LocalRuns(state, cache, services)
+
+
+_RUNS: Mapping[str, OpenRuns] = {"local": _open_local}
+
+
+def open_runs(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> contextlib.AbstractContextManager[Runs]:
+    """Open the `Runs` of an environment's backend; leaving the context ends what it started.
+
+    Args:
+        state: the project's `.llmops/` folder.
+        env: environment variables, for references in connections.
+        say: takes a sentence for people.
+
+    Raises:
+        UsageError: there is no such backend.
+    """
+    if environment.backend not in _RUNS:
+        raise UsageError.of(
+            f"no backend '{environment.backend}'",
+            where=f"environment '{environment.name}'",
+            expected=", ".join(map(repr, _RUNS)),
+            fix=near_match(environment.backend, _RUNS),
+        )
+    return _RUNS[environment.backend](environment, state, env, say)

@@ -1,0 +1,354 @@
+"""Arguments to typed values, dispatch, and the one place that prints and exits."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from llmops import __version__
+from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, near_match
+
+if TYPE_CHECKING:
+    from llmops.commands.context import Context
+    from llmops.config.layers import Options
+
+EPILOG = """exit codes:
+  0 pass or done   2 usage or configuration   3 our bug   4 the backend, model or network refused
+  5 time-out   10 the gate failed   11 the gate is inconclusive   130 interrupted (the same command continues)
+
+Every option has a variable: --line-timeout-s is LLMOPS_LINE_TIMEOUT_S. A flag wins over it."""
+
+_LAYERED = ("environment", "dataset", "variants", "concurrency", "repeat", "line_timeout_s")
+_TRUE = {"1", "true", "yes", "on"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of exiting, so that one handler prints every error."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError.of(message, where=self.prog, fix=f"Run `{self.prog} --help`.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    _use_utf8()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        arguments = _parse(list(sys.argv[1:] if argv is None else argv), os.environ)
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        _say("Interrupted. What is finished is kept; the same command continues.")
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of standard output went away; Python would complain once more while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.PASS
+    except LlmopsError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 the one handler: an unexpected error becomes a log file and exit code 3
+        _say(_report_bug(error))
+        return ExitCode.BUG
+
+
+def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
+    parser = _build_parser()
+    arguments, unknown = parser.parse_known_args(_with_variables(argv, env, parser))
+    if unknown:
+        raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
+    if not hasattr(arguments, "run"):
+        parser.print_help()
+        arguments.run = lambda _: ExitCode.PASS
+    return arguments
+
+
+def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
+    known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 as in _with_variables
+    fix = next((hint for text in unknown if (hint := near_match(text.partition("=")[0], known))), "")
+    found = " ".join(unknown)
+    return UsageError.of("unknown arguments", where=parser.prog, found=found, fix=fix or f"Run `{parser.prog} --help`.")
+
+
+def _build_parser() -> _Parser:
+    parser = _Parser(
+        prog="llmops",
+        description="CI/CD for LLM applications built as flows.",
+        epilog=EPILOG,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"llmops {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    for add in (_add_check, _add_run, _add_evaluate, _add_gate, _add_report, _add_digest, _add_setup, _add_stand_in):
+        add(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, summary: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_layered(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--environment", metavar="E", help="environment to run in")
+    parser.add_argument("--dataset", metavar="D", help="data set of the experiment")
+    parser.add_argument("--variants", metavar="NODE=VARIANT,…", help="variants of nodes")
+    parser.add_argument("--concurrency", metavar="N", help="lines in flight at once")
+    parser.add_argument("--repeat", metavar="N", help="measurements of each row")
+    parser.add_argument("--line-timeout-s", metavar="S", help="seconds that one line may take")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="write JSON instead of text")
+
+
+def _add_check(commands: Any) -> None:
+    parser = _add(commands, "check", "run, evaluate, compare with the baseline, gate and report", _check)
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help="all when none is named")
+    _add_layered(parser)
+    parser.add_argument("--baseline", metavar="REF", help="git ref to compare with, or none")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the reports")
+    _add_json(parser)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from llmops.commands.check import check
+
+    return check(
+        context=_context(),
+        experiments=arguments.experiments,
+        flags=_options(arguments),
+        baseline=arguments.baseline,
+        output=arguments.output,
+        json_output=arguments.json,
+    )
+
+
+def _add_run(commands: Any) -> None:
+    parser = _add(commands, "run", "run an experiment's flow over its data set", _run)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_layered(parser)
+    parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
+    _add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from llmops.commands.run import run
+
+    return run(
+        context=_context(),
+        experiment=arguments.experiment,
+        flags=_options(arguments),
+        ref=arguments.ref,
+        json_output=arguments.json,
+    )
+
+
+def _add_evaluate(commands: Any) -> None:
+    parser = _add(commands, "evaluate", "score the lines of a run with the experiment's evaluators", _evaluate)
+    parser.add_argument("recorded_run", metavar="RUN", help="the id that `llmops run` printed")
+    _add_layered(parser)
+    _add_json(parser)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from llmops.commands.evaluate import evaluate
+
+    return evaluate(
+        context=_context(), run=arguments.recorded_run, flags=_options(arguments), json_output=arguments.json
+    )
+
+
+def _add_gate(commands: Any) -> None:
+    parser = _add(commands, "gate", "judge an evaluation by the experiment's limits", _gate)
+    parser.add_argument("evaluation", metavar="EVALUATION", help="the id that `llmops evaluate` printed")
+    parser.add_argument("--baseline", metavar="EVALUATION", help="the baseline's evaluation")
+    _add_layered(parser)
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the verdict here too")
+    _add_json(parser)
+
+
+def _gate(arguments: argparse.Namespace) -> int:
+    from llmops.commands.gate import gate
+
+    return gate(
+        context=_context(),
+        evaluation=arguments.evaluation,
+        baseline=arguments.baseline,
+        flags=_options(arguments),
+        output=arguments.output,
+        json_output=arguments.json,
+    )
+
+
+def _add_report(commands: Any) -> None:
+    parser = _add(commands, "report", "render a verdict again", _report)
+    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or the folder that holds one")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="folder for the reports; the verdict's own if left out"
+    )
+    parser.add_argument("--format", action="append", default=[], help="json, markdown, junit or html; all if left out")
+    _add_json(parser)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from llmops.commands.report import report
+
+    context = _context()
+    return report(
+        verdict=arguments.verdict,
+        output=arguments.output,
+        formats=arguments.format,
+        json_output=arguments.json,
+        write=context.write,
+        width=context.width,
+        color=context.color,
+        encoding=context.encoding,
+    )
+
+
+def _add_digest(commands: Any) -> None:
+    parser = _add(commands, "digest", "print the digest of a flow", _digest)
+    parser.add_argument("flow", metavar="FLOW", help="folder or file of the flow, relative to the project")
+    parser.add_argument("--files", action="store_true", help="list each file with its SHA-256 and origin")
+    parser.add_argument("--ref", metavar="REF", help="the flow as it stands at this git ref")
+    _add_json(parser)
+
+
+def _digest(arguments: argparse.Namespace) -> int:
+    from llmops.commands.digest import digest
+    from llmops.config.load import find_root
+
+    context = _context()
+    return digest(
+        root=find_root(context.folder),
+        flow=arguments.flow,
+        files=arguments.files,
+        json_output=arguments.json,
+        ref=arguments.ref,
+        write=context.write,
+    )
+
+
+def _add_setup(commands: Any) -> None:
+    _add(commands, "setup", "install the LLM tool's package for flows with LLM or prompt nodes", _setup)
+
+
+def _setup(_: argparse.Namespace) -> int:
+    from llmops.commands.setup import setup
+
+    context = _context()
+    return setup(write=context.write, env=context.env)
+
+
+def _add_stand_in(commands: Any) -> None:
+    parser = _add(commands, "stand-in", "serve the stand-in model, which is no real model, on this machine", _stand_in)
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
+    parser.add_argument("--latency-ms", type=float, default=0.0, metavar="MS", help="added to every answer")
+
+
+def _stand_in(arguments: argparse.Namespace) -> int:
+    from llmops.commands.stand_in import stand_in
+
+    return stand_in(port=arguments.port, latency_ms=arguments.latency_ms)
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    from llmops.config.layers import read_options
+
+    texts = {name: getattr(arguments, name, None) for name in _LAYERED}
+    return read_options(texts, where=lambda option: f"--{option.replace('_', '-')}")
+
+
+def _with_variables(argv: Sequence[str], env: Mapping[str, str], parser: argparse.ArgumentParser) -> list[str]:
+    """Append the options that are set as variables and not as flags; layered ones are read with the configuration."""
+    command = _command_parser(argv, parser)
+    if command is None:
+        return list(argv)
+    added: list[str] = []
+    for action in command._actions:  # noqa: SLF001 argparse offers no other list of its options
+        flag = next((text for text in action.option_strings if text.startswith("--")), "")
+        value = env.get(f"LLMOPS_{flag[2:].replace('-', '_').upper()}", "") if flag else ""
+        if not value or action.dest in {"help", *_LAYERED} or _is_given(flag, argv):
+            continue
+        if action.nargs == 0:
+            added += [flag] if value.lower() in _TRUE else []
+        else:
+            added.append(f"{flag}={value}")
+    return [*argv, *added]
+
+
+def _is_given(flag: str, argv: Sequence[str]) -> bool:
+    return any(argument == flag or argument.startswith(f"{flag}=") for argument in argv)
+
+
+def _command_parser(argv: Sequence[str], parser: argparse.ArgumentParser) -> argparse.ArgumentParser | None:
+    choices = next(action.choices for action in parser._actions if isinstance(action.choices, dict))  # noqa: SLF001 as above
+    found = choices.get(argv[0]) if argv else None
+    return found if isinstance(found, argparse.ArgumentParser) else None
+
+
+def _context() -> Context:
+    from llmops.commands.context import Context
+    from llmops.hosts.progress import ProgressDisplay
+
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((100, 24)).columns
+    return Context(
+        folder=Path.cwd(),
+        env=dict(os.environ),
+        write=lambda text: print(text, flush=True),
+        say=_say,
+        progress=ProgressDisplay(sys.stderr, is_terminal=sys.stderr.isatty(), width=width),
+        width=width,
+        color=is_terminal and "NO_COLOR" not in os.environ,
+        encoding=sys.stdout.encoding or "utf-8",
+    )
+
+
+def _say(text: str) -> None:
+    from llmops.reports.plain_text import defuse_log_commands
+
+    print(defuse_log_commands(text), file=sys.stderr, flush=True)
+
+
+def _use_utf8() -> None:
+    """Write what a stream cannot show as escapes instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _report_bug(error: Exception) -> str:
+    import platform
+    import tempfile
+    import traceback
+
+    lines = [f"llmops {__version__}, Python {platform.python_version()}, {platform.platform()}", ""]
+    lines += traceback.format_exception(type(error), error, error.__traceback__)
+    path = Path(tempfile.gettempdir()) / f"llmops-error-{int(time.time())}-{os.getpid()}.log"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    problem = Problem(
+        what="this is a bug of llmops, not of your project",
+        found=f"{type(error).__name__}: {error}",
+        fix=f"Report it with the file {path}; look through it first, it may hold data of yours.",
+    )
+    return f"error: {problem}"

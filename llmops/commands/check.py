@@ -1,0 +1,220 @@
+"""`llmops check`: run, evaluate, compare with the baseline, gate and report, for one or more experiments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from llmops.backends.protocols import RunRequest, Runs
+from llmops.backends.registry import open_runs
+from llmops.commands.context import Context
+from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
+from llmops.config.layers import Options, layer
+from llmops.config.load import find_root, load_project, pick_experiments
+from llmops.config.model import Project
+from llmops.core.limits import MetricSpec
+from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, first_to_report
+from llmops.evaluators.evaluation import evaluate_run
+from llmops.evaluators.verdict import Case, decide
+from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
+from llmops.reports import console
+from llmops.reports.write import write_reports
+
+
+class Checked(NamedTuple):
+    """What became of one experiment: a verdict with its reports, or an error."""
+
+    experiment: str
+    verdict: VerdictRecord | None
+    reports: Mapping[str, str]
+    error: LlmopsError | None = None
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The exit code of this experiment alone."""
+        if self.error is not None:
+            return self.error.exit_code
+        return ExitCode(self.verdict.exit_code) if self.verdict else ExitCode.BUG
+
+
+def check(
+    *,
+    context: Context,
+    experiments: Sequence[str],
+    flags: Options,
+    baseline: str | None,
+    output: Path | None,
+    json_output: bool,
+) -> int:
+    """Check experiments; what is wrong with the configuration is said before any line runs.
+
+    Args:
+        experiments: names; empty means all.
+        baseline: a git ref, `none`, or None for the default.
+        output: folder for the reports; `.llmops/reports/<verdict>/` when None.
+        json_output: write one JSON document instead of tables.
+
+    Returns:
+        The exit code of the experiment that is worst off, by `errors.first_to_report`.
+    """
+    project = load_project(find_root(context.folder))
+    chosen = pick_experiments(project, experiments)
+    prepared = _prepare_all(project, [one.name for one in chosen], context.env, flags)
+    results = []
+    for one in prepared:
+        folder = output / one.experiment.name if output and len(prepared) > 1 else output
+        result = _check_one(context, one, flags, baseline, folder)
+        results.append(result)
+        if not json_output:
+            _show(context, result)
+    context.progress.close()
+    if json_output:
+        context.write(json.dumps({"experiments": [_to_json(result) for result in results]}, indent=2))
+    elif len(results) > 1:
+        verdicts = [result.verdict for result in results if result.verdict]
+        context.write(
+            console.render_several(verdicts, width=context.width, color=context.color, encoding=context.encoding)
+        )
+    return first_to_report(result.exit_code for result in results)
+
+
+def _prepare_all(project: Project, names: Sequence[str], env: Mapping[str, str], flags: Options) -> list[Prepared]:
+    prepared: list[Prepared] = []
+    problems: list[Problem] = []
+    for name in names:
+        try:
+            prepared.append(prepare(project, layer(project, name, env=env, flags=flags), env))
+        except UsageError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise UsageError(*dict.fromkeys(problems))
+    return prepared
+
+
+def _check_one(context: Context, prepared: Prepared, flags: Options, asked: str | None, output: Path | None) -> Checked:
+    name = prepared.experiment.name
+    try:
+        with ExitStack() as resources:
+            baseline = find_baseline(prepared, asked, env=context.env, flags=flags, resources=resources)
+            runs = resources.enter_context(
+                open_runs(prepared.environment, prepared.project.state, context.env, context.say)
+            )
+            verdict = _Check(context=context, prepared=prepared, baseline=baseline, runs=runs).decide()
+        folder = output or prepared.project.state / "reports" / verdict.id
+        reports = {kind: str(path) for kind, path in write_reports(verdict, folder).items()}
+    except LlmopsError as error:
+        return Checked(name, None, {}, error)
+    finally:
+        context.progress.close()
+    return Checked(name, verdict, reports)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Check:
+    """One experiment between its preparation and its verdict."""
+
+    context: Context
+    prepared: Prepared
+    baseline: Baseline
+    runs: Runs
+
+    def decide(self) -> VerdictRecord:
+        """Run what is missing, evaluate and judge."""
+        candidate = run_request(self.prepared, self.prepared.flow, label="candidate")
+        evaluations = evaluation_requests(self.prepared, candidate, label="")
+        requests = [candidate, *evaluations.values()]
+        old = self._baseline_requests()
+        outcomes = self.runs.run([*requests, *old], self.context.progress)
+        new_record = self._evaluate(outcomes[: len(requests)])
+        base_record, problem = self._evaluate_baseline(outcomes[len(requests) :], new_record)
+        case = Case(
+            experiment=self.prepared.experiment.name,
+            environment=self.prepared.environment.name,
+            gate=self.prepared.experiment.gate,
+            specs=specs_of(self.prepared),
+            candidate=new_record,
+            baseline=base_record,
+            baseline_reason=self.baseline.reason,
+            baseline_problem=problem,
+            notes=self._notes(),
+        )
+        return decide(self.prepared.project.state, case, self.runs.lines)
+
+    @property
+    def _is_unchanged(self) -> bool:
+        """Whether the baseline is the very flow that is checked, so that one run serves both."""
+        old, new = self.baseline.source, self.prepared.flow
+        return old is not None and (old.ref.digest, old.ref.variants) == (new.ref.digest, new.ref.variants)
+
+    def _baseline_requests(self) -> list[RunRequest]:
+        if self.baseline.source is None or self._is_unchanged:
+            return []
+        request = run_request(self.prepared, self.baseline.source, label="baseline", is_required=False)
+        evaluations = evaluation_requests(self.prepared, request, label="baseline", is_required=False)
+        return [request, *evaluations.values()]
+
+    def _evaluate(self, outcomes: Sequence[RunRecord | LlmopsError]) -> EvaluationRecord:
+        records = [outcome for outcome in outcomes if isinstance(outcome, RunRecord)]
+        run, *evaluations = records
+        return evaluate_run(
+            self.prepared.project.state,
+            run,
+            dict(zip(self.prepared.evaluators, evaluations, strict=True)),
+            specs_of(self.prepared),
+            self.runs.lines,
+        )
+
+    def _evaluate_baseline(
+        self, outcomes: Sequence[RunRecord | LlmopsError], candidate: EvaluationRecord
+    ) -> tuple[EvaluationRecord | None, str]:
+        if self._is_unchanged:
+            return candidate, ""
+        errors = [outcome for outcome in outcomes if isinstance(outcome, LlmopsError)]
+        if errors:
+            return None, f"the baseline could not be run: {errors[0]}"
+        if not outcomes:
+            return None, self.baseline.problem
+        return self._evaluate(outcomes), ""
+
+    def _notes(self) -> list[str]:
+        notes = list(self.prepared.flow.closure.notes)
+        if self._is_unchanged:
+            notes.append("the flow is the same as at the baseline, so its lines were compared with themselves")
+        if not self.prepared.experiment.gate.thresholds:
+            notes.append("no threshold is set: only failed and unmeasured rows are judged")
+        return notes
+
+
+def specs_of(prepared: Prepared) -> Mapping[str, Mapping[str, MetricSpec]]:
+    """Return what the configuration declares of metrics, by evaluator."""
+    return {name: evaluator.metrics for name, evaluator in prepared.experiment.evaluators.items()}
+
+
+def _show(context: Context, result: Checked) -> None:
+    if result.verdict is None:
+        context.say(f"{result.experiment}: {result.error}")
+        return
+    context.write(
+        console.render(
+            result.verdict,
+            width=context.width,
+            color=context.color,
+            encoding=context.encoding,
+            paths=result.reports,
+        )
+    )
+
+
+def _to_json(result: Checked) -> dict[str, object]:
+    return {
+        "experiment": result.experiment,
+        "outcome": result.verdict.outcome if result.verdict else "error",
+        "exit_code": int(result.exit_code),
+        "verdict": result.verdict.id if result.verdict else None,
+        "reports": result.reports,
+        "error": str(result.error) if result.error else None,
+    }

@@ -1,0 +1,363 @@
+"""Everything that is judged before a line runs: flows, data, mappings, connections, metrics, the baseline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from llmops.backends.protocols import FlowSource, RunRequest
+from llmops.config.connections import ResolvedConnection, resolve_connections
+from llmops.config.data import DataSummary, describe
+from llmops.config.layers import Options, Selection, layer
+from llmops.config.load import locate
+from llmops.config.model import Environment, Experiment, Project
+from llmops.core.mapping import check, parse_mapping
+from llmops.errors import Problem, UsageError, near_match
+from llmops.flows.closure import Closure, find_closure
+from llmops.flows.commit import CommitTree
+from llmops.flows.digest import digest_closure
+from llmops.flows.folder import FlowMissing, connections_in_use, read_flow_in, validate_variants
+from llmops.flows.git import default_baseline_ref, head_commit, is_dirty, merge_base, resolve_ref
+from llmops.flows.metric_names import reported_metrics
+from llmops.flows.tree import FileTree, WorkingTree
+from llmops.records import DatasetRef, FlowRef, RunRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """One experiment, ready to run.
+
+    Attributes:
+        data: absolute path of the data set.
+        connections: every connection that the flow or an evaluator uses, resolved.
+        evaluators: evaluator name to its flow.
+    """
+
+    project: Project
+    experiment: Experiment
+    environment: Environment
+    dataset: DatasetRef
+    data: Path
+    flow: FlowSource
+    evaluators: Mapping[str, FlowSource]
+    connections: Mapping[str, ResolvedConnection]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What the candidate is compared with.
+
+    Attributes:
+        source: None when there is nothing to compare with, or when it cannot be used.
+        reason: which it is or why there is none, for reports.
+        problem: why a baseline that exists cannot be used; empty otherwise.
+    """
+
+    source: FlowSource | None
+    reason: str
+    problem: str = ""
+
+
+def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> Prepared:
+    """Read and judge all that an experiment needs.
+
+    Raises:
+        UsageError: every problem that can be found without running a line.
+    """
+    experiment, environment = selection.experiment, selection.environment
+    collector = _Problems()
+    tree = WorkingTree(project.root)
+    summary = collector.attempt(lambda: _describe(project, experiment))
+    flow = collector.attempt(lambda: read_source(tree, experiment.flow, experiment.variants))
+    evaluators = {
+        name: source
+        for name, entry in experiment.evaluators.items()
+        if (source := collector.attempt(lambda entry=entry: read_source(tree, entry.flow, entry.variants)))  # type: ignore[misc]
+    }
+    if summary and flow:
+        collector.extend(_check_mappings(project, experiment, summary, flow, evaluators))
+    if len(evaluators) == len(experiment.evaluators):
+        collector.extend(_check_metrics(project, experiment, evaluators))
+    used = [source for source in (flow, *evaluators.values()) if source]
+    connections = collector.attempt(lambda: _connections(environment, used, env))
+    if collector.problems or not (summary and flow):
+        raise UsageError(*collector.problems)
+    return Prepared(
+        project=project,
+        experiment=experiment,
+        environment=environment,
+        dataset=_dataset_ref(experiment, summary),
+        data=project.root / experiment.datasets[experiment.dataset].path,
+        flow=flow,
+        evaluators=evaluators,
+        connections=connections or {},
+    )
+
+
+def find_baseline(
+    prepared: Prepared, asked: str | None, *, env: Mapping[str, str], flags: Options, resources: ExitStack
+) -> Baseline:
+    """Find the flow as it stands at the merge base.
+
+    Args:
+        asked: a git ref, `none`, or None for the default: the target branch of the CI run, else `origin/HEAD`.
+        flags: what the command line says; variants chosen there are for the candidate alone.
+        resources: keeps what reads the commit open until the caller is done.
+
+    Raises:
+        UsageError: the ref does not exist, or has no commit in common with what is checked out.
+    """
+    root = prepared.project.root
+    if asked == "none":
+        return Baseline(source=None, reason="no baseline was asked for")
+    chosen = default_baseline_ref(root, env)
+    ref, reason = (asked, f"the merge base with {asked}") if asked else (chosen.ref, chosen.reason)
+    if ref is None:
+        return Baseline(source=None, reason=reason)
+    commit = merge_base(root, ref)
+    tree = resources.enter_context(CommitTree(root, commit))
+    variants = layer(
+        prepared.project, prepared.experiment.name, env=env, flags=replace(flags, variants=None)
+    ).experiment.variants
+    try:
+        source = _read_at(tree, prepared, variants, commit, ref)
+    except FlowMissing:
+        return Baseline(source=None, reason=f"the flow does not exist at {commit[:12]} (merge base with {ref})")
+    except UsageError as error:
+        return Baseline(source=None, reason=reason, problem=f"the baseline at {commit[:12]} cannot be used: {error}")
+    return Baseline(source=source, reason=reason)
+
+
+def read_source_at(prepared: Prepared, ref: str, resources: ExitStack) -> FlowSource:
+    """Read the experiment's flow as it stands at a commit."""
+    commit = resolve_ref(prepared.project.root, ref)
+    tree = resources.enter_context(CommitTree(prepared.project.root, commit))
+    return _read_at(tree, prepared, prepared.experiment.variants, commit, ref)
+
+
+def _read_at(tree: FileTree, prepared: Prepared, variants: Mapping[str, str], commit: str, ref: str) -> FlowSource:
+    flow = read_flow_in(tree, prepared.experiment.flow)
+    known = {
+        node: variant
+        for node, variant in variants.items()
+        if node in flow.variants and variant in flow.variants[node].names
+    }
+    closure = find_closure(tree, flow)
+    return FlowSource(ref=_flow_ref(tree, closure, known, commit=commit, asked=ref), tree=tree, closure=closure)
+
+
+def read_source(tree: WorkingTree, path: str, variants: Mapping[str, str]) -> FlowSource:
+    """Read a flow of the working tree, its closure and its digest."""
+    flow = read_flow_in(tree, path)
+    validate_variants(flow, variants)
+    closure = find_closure(tree, flow)
+    commit = head_commit(tree.top)
+    dirty = commit is not None and is_dirty(tree.top, [source.path for source in closure.files.values()])
+    return FlowSource(ref=_flow_ref(tree, closure, variants, commit=commit, dirty=dirty), tree=tree, closure=closure)
+
+
+def _flow_ref(
+    tree: FileTree,
+    closure: Closure,
+    variants: Mapping[str, str],
+    *,
+    commit: str | None,
+    dirty: bool = False,
+    asked: str | None = None,
+) -> FlowRef:
+    return FlowRef(
+        path=closure.flow.path,
+        digest=digest_closure(tree, closure),
+        variants=variants,
+        commit=commit,
+        dirty=dirty,
+        ref=asked,
+    )
+
+
+def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_required: bool = True) -> RunRequest:
+    """Ask for a run of the experiment's flow (or of its baseline)."""
+    experiment = prepared.experiment
+    return RunRequest(
+        label=label,
+        experiment=experiment.name,
+        source=source,
+        dataset=prepared.dataset,
+        data=prepared.data,
+        column_mapping=_known_mapping(experiment.column_mapping, source),
+        environment=prepared.environment.name,
+        connections=_used_by(source, prepared.connections),
+        environment_variables={**prepared.environment.environment_variables, **experiment.environment_variables},
+        repeats=experiment.repeat,
+        concurrency=experiment.concurrency,
+        line_timeout_s=experiment.line_timeout_s,
+        is_required=is_required,
+    )
+
+
+def evaluation_requests(
+    prepared: Prepared, target: RunRequest | RunRecord, *, label: str, is_required: bool = True
+) -> dict[str, RunRequest]:
+    """Ask for the evaluation of a run by every evaluator of the experiment."""
+    experiment = prepared.experiment
+    return {
+        name: RunRequest(
+            label=f"{label} {name}".strip(),
+            experiment=experiment.name,
+            source=source,
+            dataset=prepared.dataset,
+            data=prepared.data,
+            column_mapping=experiment.evaluators[name].column_mapping,
+            environment=prepared.environment.name,
+            connections=_used_by(source, prepared.connections),
+            environment_variables={
+                **prepared.environment.environment_variables,
+                **experiment.evaluators[name].environment_variables,
+            },
+            target=target,
+            concurrency=experiment.concurrency,
+            line_timeout_s=experiment.line_timeout_s,
+            is_required=is_required,
+        )
+        for name, source in prepared.evaluators.items()
+    }
+
+
+class _Problems:
+    """Collects the problems of several steps, so that a user sees all of them at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def attempt(self, step: Callable[[], Any]) -> Any:
+        """Return what the step returns, or None and keep its problems."""
+        try:
+            return step()
+        except UsageError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def extend(self, problems: Sequence[Problem]) -> None:
+        self.problems.extend(problems)
+
+
+def _describe(project: Project, experiment: Experiment) -> DataSummary:
+    path = experiment.datasets[experiment.dataset].path
+    return describe(project.root / path, label=path)
+
+
+def _dataset_ref(experiment: Experiment, summary: DataSummary) -> DatasetRef:
+    path = experiment.datasets[experiment.dataset].path.replace(os.sep, "/")
+    return DatasetRef(name=experiment.dataset, path=path, digest=summary.digest, rows=summary.rows)
+
+
+def _check_mappings(
+    project: Project,
+    experiment: Experiment,
+    summary: DataSummary,
+    flow: FlowSource,
+    evaluators: Mapping[str, FlowSource],
+) -> list[Problem]:
+    problems = _check_mapping(project, experiment, summary, flow, experiment.column_mapping, ("column_mapping",))
+    for name, source in evaluators.items():
+        mapping = experiment.evaluators[name].column_mapping
+        path = ("evaluators", name, "column_mapping")
+        problems += _check_mapping(project, experiment, summary, source, mapping, path, flow.flow.outputs or None)
+    return problems
+
+
+def _check_mapping(
+    project: Project,
+    experiment: Experiment,
+    summary: DataSummary,
+    source: FlowSource,
+    mapping: Mapping[str, Any],
+    path: tuple[str, ...],
+    outputs: Sequence[str] | None = None,
+) -> list[Problem]:
+    inputs = {name: entry.required for name, entry in source.flow.inputs.items()}
+    if not inputs and source.flow.kind == "flex":
+        return []
+
+    def where(name: str) -> str:
+        here = (*path, name) if name in mapping else path[:-1] or ("flow",)
+        return locate(project, experiment.name, here, environment=experiment.environment)
+
+    return list(
+        check(
+            parse_mapping(mapping, where=where),
+            inputs=inputs,
+            columns=summary.columns,
+            lacking=summary.lacking,
+            outputs=outputs,
+            where=where,
+        )
+    )
+
+
+def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping[str, FlowSource]) -> list[Problem]:
+    """Find thresholds on metrics that no evaluator can report, where the evaluators' code shows what they report."""
+    reported = {name: reported_metrics(source.tree, source.closure) for name, source in evaluators.items()}
+    if any(names is None for names in reported.values()):
+        return []
+    known = {name: {*(names or ()), *evaluators[name].flow.outputs} for name, names in reported.items()}
+    bare = {metric for names in known.values() for metric in names}
+    qualified = {f"{name}.{metric}" for name, names in known.items() for metric in names}
+    problems = []
+    for index, threshold in enumerate(experiment.gate.thresholds):
+        if threshold.metric not in bare | qualified:
+            where = locate(project, experiment.name, ("gate", "thresholds", index, "metric"))
+            problems.append(
+                Problem(
+                    what="no such metric",
+                    where=where,
+                    found=f"'{threshold.metric}'",
+                    expected="one that an evaluator reports: "
+                    + (", ".join(map(repr, sorted(bare))) or "there is none"),
+                    fix=near_match(threshold.metric, sorted(bare)),
+                )
+            )
+    return problems
+
+
+def _connections(
+    environment: Environment, sources: Sequence[FlowSource], env: Mapping[str, str]
+) -> Mapping[str, ResolvedConnection]:
+    problems, used = [], {}
+    for source in sources:
+        for use in connections_in_use(source.flow, source.ref.variants):
+            if use.name in environment.connections:
+                used[use.name] = environment.connections[use.name]
+                continue
+            known = sorted(environment.connections)
+            problems.append(
+                Problem(
+                    what=f"the environment '{environment.name}' has no connection '{use.name}'",
+                    where=use.where,
+                    expected=", ".join(map(repr, known)) or "a connection in the environment file",
+                    fix=near_match(use.name, known) or f"Add it to config/environments/{environment.name}.yaml.",
+                )
+            )
+    resolved: Mapping[str, ResolvedConnection] = {}
+    try:
+        resolved = resolve_connections(used, env)
+    except UsageError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise UsageError(*problems)
+    return resolved
+
+
+def _used_by(source: FlowSource, connections: Mapping[str, ResolvedConnection]) -> dict[str, ResolvedConnection]:
+    names = {use.name for use in connections_in_use(source.flow, source.ref.variants)}
+    return {name: connection for name, connection in sorted(connections.items()) if name in names}
+
+
+def _known_mapping(mapping: Mapping[str, Any], source: FlowSource) -> dict[str, Any]:
+    """Leave out inputs that this version of the flow does not have; of the candidate none is left out."""
+    inputs = source.flow.inputs
+    return {name: value for name, value in mapping.items() if not inputs or name in inputs}

@@ -1,0 +1,49 @@
+"""`llmops run`: run an experiment's flow over its data set."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+
+from llmops.backends.registry import open_runs
+from llmops.commands.context import Context
+from llmops.commands.preparation import prepare, read_source_at, run_request
+from llmops.config.layers import Options, layer
+from llmops.config.load import find_root, load_project, pick_experiments
+from llmops.core.documents import to_json
+from llmops.errors import ExitCode, LlmopsError
+from llmops.records import RunRecord
+
+
+def run(*, context: Context, experiment: str, flags: Options, ref: str | None, json_output: bool) -> int:
+    """Run every row that is not in the cache and write the run record.
+
+    Args:
+        ref: run the flow as it stands at this git ref instead of the working tree.
+        json_output: write the record instead of a sentence.
+
+    Returns:
+        0: lines that failed are in the record, and `llmops gate` judges them.
+    """
+    project = load_project(find_root(context.folder))
+    pick_experiments(project, [experiment])
+    prepared = prepare(project, layer(project, experiment, env=context.env, flags=flags), context.env)
+    with ExitStack() as resources:
+        source = read_source_at(prepared, ref, resources) if ref else prepared.flow
+        runs = resources.enter_context(open_runs(prepared.environment, project.state, context.env, context.say))
+        (record,) = runs.run([run_request(prepared, source, label=experiment)], context.progress)
+    context.progress.close()
+    if isinstance(record, LlmopsError):
+        raise record
+    context.write(json.dumps(to_json(record), indent=2) if json_output else describe_run(record))
+    return ExitCode.PASS
+
+
+def describe_run(record: RunRecord) -> str:
+    """Say in two lines how a run ended and what to do next."""
+    counts = f"{record.completed} completed, {record.failed} failed, {record.unmeasured} unmeasured"
+    label = " (stand-in model, not a real model)" if record.stand_in else ""
+    return (
+        f"{record.id}: {counts}; {record.cached} of {record.lines} from the cache{label}\n"
+        f"Next: llmops evaluate {record.id}"
+    )

@@ -1,0 +1,155 @@
+"""What a schema cannot say: names that must exist, limits that must make sense.
+
+Every rule takes values that `validate` has cleaned: what is there is of the right type, but anything may be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmops.config.connections import find_faults
+from llmops.config.document import Report, Steps
+from llmops.core.mapping import SOURCES, Source, find_malformed
+from llmops.errors import Problem, near_match
+
+DATA_FORMATS = (".jsonl", ".csv")
+
+Values = Mapping[str, Any]
+
+_ROW_ALONE: tuple[Source, ...] = ("data",)
+
+
+def check_experiment(experiment: Values, root: Path, environments: Collection[str], report: Report) -> None:
+    """Report what is wrong with one experiment.
+
+    Args:
+        root: the folder that paths are relative to.
+        environments: the names that exist.
+    """
+    _check_folder(experiment.get("flow"), root, ("flow",), "flow", report)
+    _check_datasets(experiment, root, report)
+    environment = experiment.get("environment", "local")
+    if environment not in environments:
+        fix = near_match(environment, environments) or f"Add config/environments/{environment}.yaml."
+        report(("environment",), f"no environment '{environment}'", expected=_any_of(environments), fix=fix)
+    _check_mapping(experiment.get("column_mapping", {}), ("column_mapping",), _ROW_ALONE, report)
+    for name, evaluator in experiment.get("evaluators", {}).items():
+        path = ("evaluators", name)
+        _check_folder(evaluator.get("flow"), root, (*path, "flow"), "flow", report)
+        _check_mapping(evaluator.get("column_mapping", {}), (*path, "column_mapping"), SOURCES, report)
+        _check_metrics(evaluator.get("metrics", {}), (*path, "metrics"), report)
+    _check_thresholds(experiment, report)
+
+
+def check_environment(environment: Values, experiments: Collection[str], report: Report) -> None:
+    """Report what is wrong with one environment, but for what its overrides make of an experiment.
+
+    Args:
+        experiments: the names that exist.
+    """
+    for name, connection in environment.get("connections", {}).items():
+        if "type" not in connection:
+            continue
+        for path, problem in find_faults(connection):
+            _pass_on(problem, ("connections", name, *path), report)
+    for name in environment.get("overrides", {}):
+        if name not in experiments:
+            path = ("overrides", name)
+            report(path, f"no experiment '{name}'", expected=_any_of(experiments), fix=near_match(name, experiments))
+
+
+def _pass_on(problem: Problem, path: Steps, report: Report) -> None:
+    report(path, problem.what, found=problem.found, expected=problem.expected, fix=problem.fix)
+
+
+def _any_of(names: Collection[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names) or "none exists"
+
+
+def _check_folder(text: str | None, root: Path, path: Steps, kind: str, report: Report) -> bool:
+    """Report a path that is not inside of the root or leads nowhere; return whether it is fine."""
+    if text is None:
+        return False
+    target = Path(root, text)
+    if Path(text).is_absolute() or not target.resolve().is_relative_to(root.resolve()):
+        report(
+            path, f"a {kind} outside of the repository", found=f"'{text}'", expected="a path relative to the repository"
+        )
+        return False
+    if not target.exists():
+        report(path, f"no such {kind}", found=f"'{text}'", expected="a path that exists, relative to the repository")
+        return False
+    return True
+
+
+def _check_datasets(experiment: Values, root: Path, report: Report) -> None:
+    datasets = experiment.get("datasets")
+    if datasets is None:
+        return
+    for name, dataset in datasets.items():
+        path = ("datasets", name, "path")
+        text = dataset.get("path")
+        if _check_folder(text, root, path, "data file", report) and Path(text).suffix.lower() not in DATA_FORMATS:
+            report(path, "unknown data format", found=f"'{text}'", expected=_any_of(DATA_FORMATS))
+    chosen = experiment.get("dataset")
+    if chosen and chosen not in datasets:
+        report(("dataset",), f"no data set '{chosen}'", expected=_any_of(datasets), fix=near_match(chosen, datasets))
+
+
+def _check_mapping(mapping: Values, path: Steps, sources: Collection[Source], report: Report) -> None:
+    for name, problem in find_malformed(mapping, sources=sources):
+        _pass_on(problem, (*path, name), report)
+
+
+def _check_metrics(metrics: Values, path: Steps, report: Report) -> None:
+    for name, metric in metrics.items():
+        low, high = metric.get("bounds") or (0, 1)
+        if low is None or high is None or low < high:
+            continue
+        report(
+            (*path, name, "bounds"), "no room between the bounds", found=f"{low} and {high}", expected="smaller, larger"
+        )
+
+
+def _check_thresholds(experiment: Values, report: Report) -> None:
+    evaluators = experiment.get("evaluators", {})
+    thresholds = experiment.get("gate", {}).get("thresholds", ())
+    if thresholds and not evaluators:
+        report(
+            ("gate", "thresholds"),
+            "limits on metrics, but no evaluator that could report them",
+            fix="Add an evaluator.",
+        )
+    first: dict[str, int] = {}
+    for n, threshold in enumerate(thresholds):
+        path: Steps = ("gate", "thresholds", n)
+        if not isinstance(threshold, dict):
+            continue
+        _check_limits(threshold, path, report)
+        metric = threshold.get("metric")
+        if metric is None:
+            continue
+        if first.setdefault(metric, n) != n:
+            report(
+                (*path, "metric"), f"metric '{metric}' given twice", found=f"first in gate.thresholds[{first[metric]}]"
+            )
+        if "." in metric and evaluators:
+            _check_qualified(metric, evaluators, path, report)
+
+
+def _check_limits(threshold: Values, path: Steps, report: Report) -> None:
+    if not {"min", "max", "max_regression"} & threshold.keys():
+        report(path, "a threshold without a limit", expected="'min', 'max' or 'max_regression'")
+    low, high = threshold.get("min"), threshold.get("max")
+    if low is not None and high is not None and low > high:
+        report(path, "limits that nothing can meet", found=f"min {low}, max {high}", expected="min at most max")
+
+
+def _check_qualified(metric: str, evaluators: Collection[str], path: Steps, report: Report) -> None:
+    name = metric.partition(".")[0]
+    if name not in evaluators:
+        expected = f"evaluator.metric with one of {_any_of(evaluators)}"
+        fix = near_match(name, evaluators) or "A metric whose name has a dot is written with its evaluator in front."
+        report((*path, "metric"), f"no evaluator '{name}'", found=f"'{metric}'", expected=expected, fix=fix)

@@ -1,0 +1,103 @@
+"""The numbers of a run and what the gate says of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llmops.core.limits import MetricKind
+
+RowStatus = Literal["scored", "failed", "unmeasured"]
+Outcome = Literal["pass", "fail", "inconclusive"]
+FindingOutcome = Literal["pass", "fail", "inconclusive", "skipped"]
+"""skipped: the limit compares with a baseline and there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One named number of one run.
+
+    Attributes:
+        name: metric name, unique within its evaluator.
+        evaluator: the evaluator that reports it.
+        value: None when it was not reported or is not a finite number; failed rows count as the worst score when the
+            metric follows from row scores.
+        n: rows that the value rests on, failed rows included when they count.
+        failed, unmeasured: rows in these states.
+        interval: two-sided 95 % interval for display; None when there is no honest one.
+        bounds: the value if every unmeasured row had been the worst, and the best; None when not known.
+        reported: what the evaluator's own aggregation logged, when that is a number.
+    """
+
+    name: str
+    evaluator: str
+    value: float | None
+    kind: MetricKind
+    n: int
+    failed: int
+    unmeasured: int
+    higher_is_better: bool = True
+    interval: tuple[float, float] | None = None
+    interval_method: str = ""
+    bounds: tuple[float, float] | None = None
+    reported: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """All rows of a run as the evaluators saw them, in columns, so that many rows stay small.
+
+    Attributes:
+        statuses: one per row, in the order of the data set.
+        columns: `evaluator.output` to one number per row, NaN where there is none; numbers and booleans only.
+    """
+
+    statuses: Sequence[RowStatus]
+    columns: Mapping[str, Sequence[float]]
+
+    def count(self, status: RowStatus) -> int:
+        """Count the rows in a state."""
+        return sum(1 for found in self.statuses if found == status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRow:
+    """One row of a run as the evaluators saw it.
+
+    Attributes:
+        scores: `evaluator.output` to number; numbers and booleans only.
+        outputs: evaluator to all of its outputs for the row, for people.
+        errors: evaluator to why it could not score the row.
+    """
+
+    row: int
+    status: RowStatus
+    scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    outputs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    errors: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What the gate says of one limit.
+
+    Attributes:
+        metric: the threshold's metric, or `max_failed`, `max_unmeasured`.
+        limit: the limit in words, for instance `min 0.8`, `max_regression 0.03`.
+        value: the candidate's value; baseline: the baseline's; difference: candidate minus baseline.
+        interval: of the value, or of the difference for a regression limit.
+        message: one sentence for people.
+    """
+
+    metric: str
+    limit: str
+    outcome: FindingOutcome
+    value: float | None = None
+    baseline: float | None = None
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    blocks: bool = True
+    message: str = ""

@@ -1,0 +1,117 @@
+"""Answer the driver's messages until its end of the pipe closes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+from . import failures
+
+
+class LoadedFlow(Protocol):
+    """What every kind of flow offers to the worker."""
+
+    has_aggregation: bool
+    versions: dict[str, str]
+
+    def run_line(self, inputs: dict[str, Any], line_id: str) -> tuple[Any, Any]:
+        """Return outputs and aggregation inputs of one line; raise what the flow raises."""
+
+    def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:
+        """Return the metrics that the aggregation nodes logged; raise what they raise."""
+
+
+class _Pipe:
+    """Write whole messages from many threads."""
+
+    def __init__(self, sink: int) -> None:
+        self._sink = sink
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message, ensure_ascii=False, allow_nan=False, default=repr).encode(
+            "utf-8", "backslashreplace"
+        )
+        with self._lock:
+            view = memoryview(data + b"\n")
+            while view:
+                view = view[os.write(self._sink, view) :]
+
+
+def serve(source: int, sink: int) -> None:
+    """Load one flow, then run lines on threads; never returns, because a flow's threads may not end."""
+    pipe = _Pipe(sink)
+    flow: LoadedFlow | None = None
+    pool: ThreadPoolExecutor | None = None
+    with os.fdopen(source, "rb") as reader:
+        for raw in reader:
+            message = json.loads(raw)
+            if message["op"] == "load":
+                flow = _load(message, pipe)
+                pool = ThreadPoolExecutor(max_workers=message["threads"], thread_name_prefix="line")
+            elif flow is not None and pool is not None:
+                work = _aggregate if message["op"] == "aggregate" else _run_line
+                pool.submit(work, flow, message, pipe)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _load(message: dict[str, Any], pipe: _Pipe) -> LoadedFlow | None:
+    from .promptflow_flow import load
+
+    try:
+        flow = load(message)
+    except BaseException as error:  # a flow may raise SystemExit while it is imported
+        pipe.send({"op": "load_failed", "error": failures.describe(error)})
+        return None
+    pipe.send({"op": "loaded", "aggregation": flow.has_aggregation, "versions": flow.versions})
+    return flow
+
+
+def _run_line(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
+    started = time.perf_counter()
+    answer: dict[str, Any] = {"op": "line", "id": message["id"]}
+    try:
+        outputs, aggregation_inputs = flow.run_line(message["inputs"], message["id"])
+        answer |= {
+            "status": "completed",
+            "outputs": json_value(outputs),
+            "aggregation_inputs": json_value(aggregation_inputs),
+        }
+    except BaseException as error:  # whatever a flow raises, SystemExit included, is that line's own failure
+        answer |= {"status": failures.status(error), "error": failures.describe(error)}
+    answer["duration_s"] = round(time.perf_counter() - started, 6)
+    pipe.send(answer)
+
+
+def _aggregate(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
+    answer: dict[str, Any] = {"op": "aggregated", "id": message["id"], "metrics": {}, "error": None}
+    try:
+        metrics = flow.aggregate(message["inputs"], message["aggregation_inputs"])
+        answer["metrics"] = {name: json_value(value) for name, value in metrics.items()}
+    except BaseException as error:  # see _run_line
+        answer["error"] = failures.describe(error)
+    pipe.send(answer)
+
+
+def json_value(value: Any) -> Any:
+    """Turn a flow's value into JSON: what JSON has no word for becomes text, NaN included."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [json_value(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        return json_value(value.item())
+    if hasattr(value, "serialize"):
+        return json_value(value.serialize())
+    return str(value)

@@ -1,0 +1,242 @@
+"""The driver's side of one worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from llmops.errors import UsageError
+from llmops.records import LineError
+
+WORKER_FOLDER = Path(__file__).with_name("worker")
+LOAD_TIMEOUT_S = 300.0
+_MESSAGE_LIMIT = 2**30
+
+
+class WorkerDiedError(Exception):
+    """The process ended with lines in flight; `reason` says how."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class WorkerReplacedError(Exception):
+    """The driver ended the process on purpose; its lines run again and nothing is held against them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSpec:
+    """What a worker process needs to load a flow.
+
+    Attributes:
+        folder: the flow's folder, working directory of the process.
+        flow_file: name of the definition in it.
+        paths: further import roots, after the folder.
+        connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
+        secrets: every value that must not appear in a log or a message.
+        threads: lines that may be in flight.
+    """
+
+    name: str
+    folder: Path
+    flow_file: str
+    paths: Sequence[Path] = ()
+    variants: Mapping[str, str] = field(default_factory=dict)
+    connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[str] = ()
+    threads: int = 16
+    python: str = sys.executable
+
+
+def mask(text: str, secrets: Sequence[str]) -> str:
+    """Blank out every secret value in a text."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+class WorkerProcess:
+    """One flow, loaded; lines run concurrently."""
+
+    def __init__(self, spec: WorkerSpec, log: Path) -> None:
+        self.spec = spec
+        self.has_aggregation = False
+        self.versions: Mapping[str, str] = {}
+        self._log = log
+        self._ids = itertools.count()
+        self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._replaced = False
+        self._process: asyncio.subprocess.Process | None = None
+        self._tasks: list[asyncio.Future[None]] = []
+        self._ended: Exception | None = None
+
+    async def start(self) -> None:
+        """Start the process and load the flow.
+
+        Raises:
+            UsageError: the flow does not load; the message holds what it raised.
+            WorkerDiedError: the process ended while it loaded the flow.
+        """
+        self._process = await self._spawn()
+        self._tasks = [asyncio.ensure_future(self._read_log()), asyncio.ensure_future(self._read_answers())]
+        answer = await self._ask("load", self._load_message(), key="load", timeout_s=LOAD_TIMEOUT_S)
+        if answer["op"] == "load_failed":
+            await self.stop()
+            raise self._load_error(self._line_error(answer["error"]))
+        self.has_aggregation = answer["aggregation"]
+        self.versions = answer["versions"]
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        try:
+            return await asyncio.create_subprocess_exec(
+                self.spec.python,
+                str(WORKER_FOLDER),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=self.spec.folder,
+                limit=_MESSAGE_LIMIT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise UsageError.of(
+                "the flow's Python interpreter does not start",
+                where=self.spec.name,
+                found=f"{self.spec.python}: {error}",
+            ) from error
+
+    def _load_message(self) -> dict[str, Any]:
+        return {
+            "flow_file": self.spec.flow_file,
+            "folder": str(self.spec.folder),
+            "paths": list(dict.fromkeys(map(str, (self.spec.folder, *self.spec.paths)))),
+            "variants": dict(self.spec.variants),
+            "connections": {name: dict(value) for name, value in self.spec.connections.items()},
+            "environment_variables": dict(self.spec.environment_variables),
+            "threads": self.spec.threads,
+        }
+
+    def _load_error(self, error: LineError) -> UsageError:
+        place = f"{self.spec.name} (node {error.node})" if error.node else self.spec.name
+        found = f"{error.type}: {error.message}" + (f"\n{error.traceback.rstrip()}" if error.traceback else "")
+        fix = (
+            "Run `llmops setup`."
+            if error.type == "LlmToolMissingError"
+            else f"The flow's own output is in {self._log}."
+        )
+        return UsageError.of("the flow does not load", where=place, found=found, fix=fix)
+
+    async def line(self, inputs: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+        """Run one line.
+
+        Returns:
+            The worker's answer; see `worker/protocol.md`.
+
+        Raises:
+            TimeoutError: no answer in time; the caller replaces the worker.
+            WorkerDiedError, WorkerReplacedError: see there.
+        """
+        answer = await self._ask("line", {"inputs": inputs}, key=str(next(self._ids)), timeout_s=timeout_s)
+        if answer.get("error"):
+            answer["error"] = self._line_error(answer["error"])
+        return answer
+
+    async def aggregate(
+        self, inputs: Mapping[str, Sequence[Any]], aggregation_inputs: Mapping[str, Sequence[Any]], *, timeout_s: float
+    ) -> tuple[Mapping[str, Any], LineError | None]:
+        """Run the aggregation nodes over all lines; return the logged metrics and what they raised."""
+        body = {"inputs": inputs, "aggregation_inputs": aggregation_inputs}
+        answer = await self._ask("aggregate", body, key=f"aggregate-{next(self._ids)}", timeout_s=timeout_s)
+        return answer["metrics"], self._line_error(answer["error"]) if answer["error"] else None
+
+    async def stop(self) -> None:
+        """End the process and everything that it started."""
+        self._replaced = True
+        if self._process is None:
+            return
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ask(self, op: str, body: Mapping[str, Any], *, key: str, timeout_s: float) -> dict[str, Any]:
+        if self._ended is not None:
+            raise self._ended
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[key] = future
+        data = json.dumps({"op": op, "id": key, **body}, ensure_ascii=False, default=str)
+        assert self._process is not None and self._process.stdin is not None
+        try:
+            self._process.stdin.write(data.encode("utf-8", "surrogatepass") + b"\n")
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the reader of answers says how the process ended
+        try:
+            return await asyncio.wait_for(future, timeout_s)
+        except asyncio.TimeoutError:
+            raise TimeoutError from None
+        finally:
+            self._waiting.pop(key, None)
+
+    async def _read_answers(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        while raw := await self._process.stdout.readline():
+            answer = json.loads(raw)
+            future = self._waiting.get(answer.get("id", "load"))
+            if future is not None and not future.done():
+                future.set_result(answer)
+        code = await self._process.wait()
+        self._ended = WorkerReplacedError() if self._replaced else WorkerDiedError(_how_it_ended(code))
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(self._ended)
+
+    async def _read_log(self) -> None:
+        assert self._process is not None and self._process.stderr is not None
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("ab") as log:
+            while chunk := await _read_lines(self._process.stderr):
+                self._append(log, chunk)
+
+    def _append(self, log: BinaryIO, chunk: bytes) -> None:
+        log.write(mask(chunk.decode("utf-8", "replace"), self.spec.secrets).encode())
+        log.flush()
+
+    def _line_error(self, error: Mapping[str, Any]) -> LineError:
+        return LineError(
+            type=error["type"],
+            message=mask(error["message"], self.spec.secrets),
+            node=error["node"],
+            traceback=mask(error["traceback"], self.spec.secrets).replace(f"{self.spec.folder}{os.sep}", ""),
+        )
+
+
+async def _read_lines(stream: asyncio.StreamReader) -> bytes:
+    """Return whole lines, so that a secret is never cut in two and missed."""
+    try:
+        return await stream.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await stream.read(error.consumed)
+
+
+def _how_it_ended(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (out of memory?)" if name == "SIGKILL" else ""
+        return f"the worker process was ended by {name}{hint}"
+    return f"the worker process ended with exit code {code}"

@@ -1,0 +1,97 @@
+"""What a flow is, as frozen values."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+FlowKind = Literal["dag", "flex", "prompty"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowInput:
+    """One input of a flow.
+
+    Attributes:
+        type: as the flow names it, for instance `string`, `list`, `object`; empty when it names none.
+        required: whether the flow has no default for it.
+    """
+
+    type: str
+    required: bool
+    default: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeVariants:
+    """The alternatives of one node; `default` runs unless another is chosen."""
+
+    default: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionUse:
+    """One place at which a flow names a connection.
+
+    Attributes:
+        name: the connection.
+        where: file, line and key.
+        node: the node that uses it; None for the whole flow.
+        variant: the variant of the node that uses it; None when the node has none.
+    """
+
+    name: str
+    where: str
+    node: str | None = None
+    variant: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """One path that a definition names, as it is written there, and where."""
+
+    path: str
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """A flow as its definition describes it; nothing of the user's is imported or run.
+
+    Attributes:
+        path: folder relative to the project folder, with forward slashes.
+        folder: the same folder relative to the top of the repository, links resolved.
+        definition: name of the file in the folder that defines the flow.
+        data: the parsed definition; of a `.prompty` file its front matter.
+        entry: `module:callable` of a flex flow; empty for the other kinds.
+        inputs: in the flow's order; empty for a flex flow that leaves them to its signature.
+        outputs, nodes: names in the flow's order.
+        variants: node to its variants.
+        connections: every place that names a connection, of all variants; see `connections_in_use`.
+        additional_includes: files and folders that prompt flow puts beside the flow, relative to its folder.
+        sources: files outside of the flow's folder that its nodes name, relative to its folder.
+        environment_variables: as the flow declares them; a value may refer to a connection.
+    """
+
+    path: str
+    folder: str
+    kind: FlowKind
+    definition: str
+    data: Mapping[str, Any]
+    entry: str = ""
+    inputs: Mapping[str, FlowInput] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    variants: Mapping[str, NodeVariants] = field(default_factory=dict)
+    connections: tuple[ConnectionUse, ...] = ()
+    additional_includes: tuple[Reference, ...] = ()
+    sources: tuple[Reference, ...] = ()
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> str:
+        """The definition's path, relative to the project folder."""
+        return posixpath.join(self.path, self.definition)

@@ -1,0 +1,244 @@
+"""A verdict as one self-contained HTML page.
+
+The page loads nothing: style and script are inline and a content security policy names their digests, so that no other
+script runs even if one got in. Every value is escaped by the template engine, after `reveal` has made what cannot be
+seen visible. There is no data inside of the script: it reads the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
+from llmops.reports.interval_chart import IntervalChart, draw_intervals
+from llmops.reports.numbers import format_difference, format_interval, format_number
+from llmops.reports.plain_text import reveal
+from llmops.reports.row_cards import RowCard, build_cards
+from llmops.reports.summary import (
+    STAND_IN_LABEL,
+    MetricSummary,
+    describe_changes,
+    describe_commit,
+    describe_findings,
+    describe_outcome,
+    describe_rows,
+    findings_to_read,
+    limit_number,
+    notes_of,
+    say,
+    say_outcome,
+    summarize_metrics,
+)
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_UTC_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)\S*(?:Z|\+00:00)$")
+_FILTERS: Sequence[tuple[str, str]] = (
+    ("all", "All"),
+    ("regressed", "Regressed"),
+    ("improved", "Improved"),
+    ("failed", "Failed"),
+    ("unmeasured", "Unmeasured"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricRow:
+    """One line of the metrics table.
+
+    Attributes:
+        value: the candidate's, with digits enough to be told from the first limit.
+        direction: `better` or `worse` than the baseline; empty when neither is known.
+        remarks: sentences below the name.
+    """
+
+    summary: MetricSummary
+    value: str
+    direction: str
+    chart: IntervalChart | None
+    remarks: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """One choice of the row filter with the number of rows that it shows."""
+
+    value: str
+    label: str
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact:
+    """One line of the table of what ran; `baseline` is None without a baseline."""
+
+    name: str
+    candidate: str
+    baseline: str | None
+
+
+def render(verdict: VerdictRecord) -> str:
+    """Write a verdict as an HTML page that works offline, without JavaScript, on a phone and on paper."""
+    style, script = (_read(name) for name in ("report.css", "report.js"))
+    cards = build_cards(verdict)
+    judged, unjudged = _metric_rows(verdict)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            verdict=verdict,
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            policy=_policy(style, script),
+            stand_in_label=STAND_IN_LABEL.capitalize(),
+            judged=judged,
+            unjudged=unjudged,
+            findings=[*findings_to_read(verdict), *(f for f in verdict.findings if f.outcome == "pass")],
+            created=_readable_time(verdict.created_at),
+            flips_left_out=max(0, verdict.regressed + verdict.improved - len(verdict.flipped)),
+            notes=notes_of(verdict),
+            cards=cards,
+            filters=_count_filters(cards),
+            facts=_list_facts(verdict),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters |= {
+        "number": format_number,
+        "difference": format_difference,
+        "interval": format_interval,
+        "say": say,
+        "say_outcome": say_outcome,
+    }
+    environment.globals |= {
+        "describe_outcome": describe_outcome,
+        "describe_findings": describe_findings,
+        "describe_rows": describe_rows,
+        "describe_changes": describe_changes,
+    }
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Make what cannot be seen visible in every text that the templates print."""
+    return reveal(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
+
+
+def _policy(style: str, script: str) -> str:
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
+    style_digest, script_digest = (f"'sha256-{digest}'" for digest in digests)
+    return (
+        f"default-src 'none'; style-src {style_digest}; script-src {script_digest}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _readable_time(stamp: str) -> str:
+    """Write an ISO 8601 time as `2026-01-05 10:00 UTC`; anything else stays as it is."""
+    match = _UTC_TIME.match(stamp)
+    return f"{match[1]} {match[2]} UTC" if match else stamp
+
+
+def _metric_rows(verdict: VerdictRecord) -> tuple[Sequence[MetricRow], Sequence[MetricRow]]:
+    """Split the metrics into those that a limit judges and the others."""
+    rows = [_metric_row(summary) for summary in summarize_metrics(verdict)]
+    return [row for row in rows if row.summary.findings], [row for row in rows if not row.summary.findings]
+
+
+def _metric_row(summary: MetricSummary) -> MetricRow:
+    first = summary.findings[0] if summary.findings else None
+    value = format_number(summary.metric.value, apart_from=limit_number(first))
+    return MetricRow(
+        summary=summary,
+        value=value,
+        direction=_direction(summary),
+        chart=draw_intervals(summary),
+        remarks=_remarks(summary),
+    )
+
+
+def _direction(summary: MetricSummary) -> str:
+    if not summary.difference:
+        return ""
+    return "better" if (summary.difference > 0) == summary.metric.higher_is_better else "worse"
+
+
+def _remarks(summary: MetricSummary) -> Sequence[str]:
+    metric = summary.metric
+    remarks = [] if metric.higher_is_better else ["Lower is better."]
+    if metric.value is None:
+        remarks.append("Not reported as a number.")
+    if metric.unmeasured and metric.bounds:
+        low, high = map(format_number, metric.bounds)
+        remarks.append(f"Between {low} and {high}, whatever the unmeasured rows would have been.")
+    if metric.reported is not None and metric.value is not None and metric.reported != metric.value:
+        remarks.append(f"The evaluator itself reported {format_number(metric.reported, apart_from=metric.value)}.")
+    return [*remarks, *([metric.note] if metric.note else [])]
+
+
+def _count_filters(cards: Sequence[RowCard]) -> Sequence[Filter]:
+    counts = Counter([*(card.change for card in cards), *(card.status for card in cards)])
+    counts["all"] = len(cards)
+    return [Filter(value=value, label=label, rows=counts[value]) for value, label in _FILTERS]
+
+
+def _list_facts(verdict: VerdictRecord) -> Sequence[Fact]:
+    ours = _describe_run(verdict.candidate)
+    theirs = _describe_run(verdict.baseline) if verdict.baseline else None
+    facts = [Fact(name=name, candidate=text, baseline=theirs[name] if theirs else None) for name, text in ours.items()]
+    return [fact for fact in facts if fact.candidate or fact.baseline]
+
+
+def _describe_run(evaluation: EvaluationRecord) -> Mapping[str, str]:
+    run = evaluation.run
+    return {
+        "Flow": run.flow.path,
+        "Digest": run.flow.digest,
+        "Commit": describe_commit(run.flow)
+        if run.flow.commit is None
+        else f"{describe_commit(run.flow)} ({run.flow.commit})",
+        "Variants": _join(run.flow.variants),
+        "Model": STAND_IN_LABEL if run.stand_in else "",
+        "Connections": _join(run.connections),
+        "Data set": f"{run.dataset.name}: {run.dataset.path}, {run.dataset.rows} rows, {run.dataset.digest}",
+        "Column mapping": _join(run.column_mapping),
+        "Repeats": str(run.repeats),
+        "Lines": _count_lines(run),
+        "Tokens": _join(run.tokens),
+        "Evaluators": _join(evaluation.evaluators),
+        "Started": run.started_at,
+        "Ended": run.ended_at,
+        "Versions": _join(run.versions),
+        "Run": run.id,
+    }
+
+
+def _count_lines(run: RunRecord) -> str:
+    states = f"{run.completed} completed, {run.failed} failed, {run.unmeasured} unmeasured"
+    return f"{states}, {run.cached} from the cache"
+
+
+def _join(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items())

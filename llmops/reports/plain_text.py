@@ -1,0 +1,62 @@
+"""Text from rows, models and flows, made fit to be shown: nothing invisible, nothing that a CI system obeys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_LINE_END = re.compile(r"\r\n?")
+
+# Controls, bidirectional controls, invisible separators and tags, lone surrogates, and what XML 1.0 forbids.
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
+
+# Azure Pipelines finds `##vso[` anywhere in a line; the runners of both systems find `##[`.
+_LOG_COMMAND = re.compile(r"##(?=(?:[A-Za-z.]+)?\[)")
+_LEADING_COMMAND = re.compile(r"^(\s*):(?=:)")
+
+
+def reveal(text: str) -> str:
+    r"""Replace characters that cannot be seen or that reorder text by their code point, such as `[U+202E]`.
+
+    Tabs and line ends stay; `\r\n` and `\r` become `\n`. What is left can be encoded as UTF-8 and stands in XML 1.0.
+    """
+    return _UNSEEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", _LINE_END.sub("\n", text))
+
+
+def shorten(text: str, limit: int, *, ellipsis: str = "…") -> str:
+    """Cut a text to `limit` characters, the ellipsis included."""
+    return text if len(text) <= limit else text[: max(0, limit - len(ellipsis))] + ellipsis
+
+
+def show(value: Any) -> str:
+    """Write a value as a person reads it: strings as they are, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def show_line(value: Any, limit: int) -> str:
+    """Write a value on one line of at most `limit` characters, safe to show; empty text becomes `""`."""
+    raw = _begin(value, 2 * limit)
+    folded = " ".join(reveal(raw[: 2 * limit]).split())
+    return shorten(folded, limit) if folded else '""'
+
+
+def defuse_log_commands(text: str) -> str:
+    """Break what a CI runner would obey on standard output: `::error::`, `##[group]`, `##vso[…]`."""
+    lines = (_LEADING_COMMAND.sub(r"\1: ", line) for line in text.split("\n"))
+    return _LOG_COMMAND.sub("# #", "\n".join(lines))
+
+
+def _begin(value: Any, limit: int) -> str:
+    """Write a value without spelling out the part that will be cut."""
+    if isinstance(value, str):
+        return value[: limit + 1]
+    if isinstance(value, Mapping) and len(value) > limit:
+        value = dict(list(value.items())[:limit])
+    elif isinstance(value, Sequence) and len(value) > limit:
+        value = value[:limit]
+    return show(value)

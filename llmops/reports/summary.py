@@ -1,0 +1,150 @@
+"""What every report says of a verdict, whatever it looks like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmops.core.metrics import Finding, FindingOutcome, Metric
+from llmops.records import EvaluationRecord, FlowRef, RowComparison, VerdictRecord
+from llmops.reports.numbers import count
+
+STAND_IN_LABEL = "stand-in model, not a real model"
+
+OUTCOME_WORDS: dict[FindingOutcome, str] = {
+    "pass": "passed",
+    "fail": "failed",
+    "inconclusive": "inconclusive",
+    "skipped": "not judged",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSummary:
+    """One metric of the candidate beside the baseline's, with what the gate says of it.
+
+    Attributes:
+        baseline: None without a baseline, and when the baseline does not report this metric.
+        difference: candidate minus baseline; None unless both have a value.
+        findings: in the order of the gate; empty when no threshold names the metric.
+    """
+
+    metric: Metric
+    baseline: Metric | None
+    difference: float | None
+    findings: Sequence[Finding]
+
+
+def summarize_metrics(verdict: VerdictRecord) -> Sequence[MetricSummary]:
+    """Join metrics, baseline and findings; metrics that the gate judges come first, else the record's order."""
+    baseline = verdict.baseline.metrics if verdict.baseline else ()
+    theirs = {(metric.evaluator, metric.name): metric for metric in baseline}
+    summaries = [
+        _summarize(metric, theirs.get((metric.evaluator, metric.name)), _findings_on(metric, verdict))
+        for metric in verdict.candidate.metrics
+    ]
+    return sorted(summaries, key=lambda summary: not summary.findings)
+
+
+def other_findings(verdict: VerdictRecord) -> Sequence[Finding]:
+    """Give the findings on no reported metric: row counts, and metrics that no evaluator reported."""
+    return [finding for finding in verdict.findings if metric_of(finding, verdict.candidate) is None]
+
+
+def metric_of(finding: Finding, evaluation: EvaluationRecord) -> Metric | None:
+    """Find the metric that a finding speaks of, by its name or by `evaluator.name`."""
+    names = ((metric, (metric.name, f"{metric.evaluator}.{metric.name}")) for metric in evaluation.metrics)
+    return next((metric for metric, known in names if finding.metric in known), None)
+
+
+def describe_outcome(verdict: VerdictRecord) -> str:
+    """Say the outcome in a word or three, for instance `failed` or `inconclusive, does not block`."""
+    word = OUTCOME_WORDS[verdict.outcome]
+    return f"{word}, does not block" if verdict.outcome != "pass" and verdict.exit_code == 0 else word
+
+
+def describe_findings(verdict: VerdictRecord) -> str:
+    """Count the limits by outcome in one sentence."""
+    if not verdict.findings:
+        return "No limit was judged."
+    outcomes: Sequence[FindingOutcome] = ("fail", "inconclusive", "pass", "skipped")
+    tally = ((sum(f.outcome == outcome for f in verdict.findings), OUTCOME_WORDS[outcome]) for outcome in outcomes)
+    parts = ", ".join(f"{number} {word}" for number, word in tally if number)
+    return f"{count(len(verdict.findings), 'limit')}: {parts}."
+
+
+def describe_rows(evaluation: EvaluationRecord) -> str:
+    """Count the rows of a run by status in one sentence."""
+    counts = f"{evaluation.scored} scored, {evaluation.failed} failed, {evaluation.unmeasured} unmeasured"
+    return f"{count(evaluation.rows, 'row')}: {counts}."
+
+
+def describe_changes(verdict: VerdictRecord) -> str:
+    """Count the rows that changed against the baseline, or say why there is none, in one sentence."""
+    if verdict.baseline is None:
+        return f"No baseline: {verdict.baseline_reason or 'none was asked for'}."
+    against = verdict.baseline.run.flow.ref or "the baseline"
+    return f"Against {against}: {count(verdict.regressed, 'row')} regressed, {verdict.improved} improved."
+
+
+def describe_commit(flow: FlowRef) -> str:
+    """Say at which commit a flow was read: `1f3c2d1`, `1f3c2d1 with changes`, `origin/main at 1f3c2d1`."""
+    if flow.commit is None:
+        return flow.ref or "no commit"
+    at = f"{flow.ref} at {flow.commit[:7]}" if flow.ref else flow.commit[:7]
+    return f"{at} with changes" if flow.dirty else at
+
+
+def notes_of(verdict: VerdictRecord) -> Sequence[str]:
+    """Give the notes to show beside the stand-in label, which every report shows by itself."""
+    return [note for note in verdict.notes if not (verdict.stand_in and STAND_IN_LABEL in note.lower())]
+
+
+def findings_to_read(verdict: VerdictRecord) -> Sequence[Finding]:
+    """Give the findings that did not pass, failures first."""
+    return sorted((f for f in verdict.findings if f.outcome != "pass"), key=lambda f: f.outcome != "fail")
+
+
+def say_outcome(finding: Finding) -> str:
+    """Say a finding's outcome in a word, and whether it only warns."""
+    if finding.outcome == "skipped":
+        return "not judged"
+    return finding.outcome if finding.blocks or finding.outcome == "pass" else f"{finding.outcome}, warns"
+
+
+def count_measured(metric: Metric) -> str:
+    """Say on how many rows a metric rests and how many were lost: `19, 1 failed`; zeros are left out."""
+    lost = ((metric.failed, "failed"), (metric.unmeasured, "unmeasured"))
+    return ", ".join([str(metric.n), *(f"{number} {word}" for number, word in lost if number)])
+
+
+def say(finding: Finding) -> str:
+    """Give the sentence of a finding, or one made of its name and limit when it has none."""
+    return finding.message or f"{finding.metric}: {finding.limit}: {OUTCOME_WORDS[finding.outcome]}"
+
+
+def limit_number(finding: Finding | None) -> float | None:
+    """Read the number in a finding's limit, as in `min 0.8`; None when there is none."""
+    words = finding.limit.split() if finding else []
+    try:
+        number = float(words[1])
+    except (IndexError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def rows_to_show(verdict: VerdictRecord) -> Sequence[RowComparison]:
+    """Join the flipped and the worst rows without doubles, worst first."""
+    rows = {row.row: row for row in (*verdict.flipped, *verdict.worst)}
+    return sorted(rows.values(), key=lambda row: (-row.badness, row.row))
+
+
+def _summarize(metric: Metric, baseline: Metric | None, findings: Sequence[Finding]) -> MetricSummary:
+    ours, theirs = metric.value, baseline.value if baseline else None
+    difference = None if ours is None or theirs is None else ours - theirs
+    return MetricSummary(metric=metric, baseline=baseline, difference=difference, findings=findings)
+
+
+def _findings_on(metric: Metric, verdict: VerdictRecord) -> Sequence[Finding]:
+    return [finding for finding in verdict.findings if metric_of(finding, verdict.candidate) is metric]
