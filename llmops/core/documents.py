@@ -67,6 +67,6 @@ def _scalar(cls: type[Any], value: Any) -> Any:
     return value
 
 
-def _expect(is_right: bool, value: Any, expected: Any) -> None:  # noqa: FBT001 - an assertion reads best so
+def _expect(is_right: bool, value: Any, expected: Any) -> None:
     if not is_right:
         raise TypeError(f"{value!r:.60} is not {getattr(expected, '__name__', expected)}")

@@ -14,7 +14,7 @@ from typing import Literal
 
 from llmops.errors import Problem, UsageError, near_match
 from llmops.flows.folder import DEFINITION_FILES
-from llmops.flows.ignore import CACHE_NAMES, CACHE_SUFFIXES, IgnoreRules
+from llmops.flows.ignore import CACHE_NAMES, IgnoreRules
 from llmops.flows.imports import could_import, find_imports, make_absolute
 from llmops.flows.model import Flow, Reference
 from llmops.flows.tree import EntryKind, FileTree, follow, in_project, is_within, read, show
@@ -260,8 +260,6 @@ class _Collector:
             return
         trail = (*trail, real)
         for name, kind in self.tree.list(real).items():
-            if name in CACHE_NAMES or name.endswith(CACHE_SUFFIXES):
-                continue
             child, seen = posixpath.join(real, name), posixpath.join(place, name)
             if self._is_left_out(child, seen, kind):
                 continue

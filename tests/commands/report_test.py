@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from llmops.commands.report import report
+from llmops.core.documents import to_json
 from llmops.errors import UsageError
-from llmops.records import to_json, write_record
+from llmops.records import write_record
 from tests.reports.verdicts import failed_verdict
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ def project(tmp_path: Path) -> TinyProject:
     return make_project(tmp_path / "project")
 
 
-def lines(project: TinyProject, run: str = "answer") -> list[dict[str, object]]:
+def lines(project: TinyProject, run: str = "answer") -> list[dict[str, Any]]:
     (path,) = (project.root / ".llmops/runs").glob(f"{run}-*/lines.jsonl")
     return [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
 

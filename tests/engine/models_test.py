@@ -40,7 +40,9 @@ def project(tmp_path: Path) -> TinyProject:
     project.write("flows/answer/flow.dag.yaml", FLOW)
     project.write("flows/answer/ask.jinja2", PROMPT)
     project.replace("config/experiments/tiny.yaml", "min: 0.8", "min: 0")
-    connection = "connections:\n  open_ai_connection: {type: open_ai, api_key: '${env:MY_KEY}', base_url: '${env:MY_URL}'}\n"
+    connection = (
+        "connections:\n  open_ai_connection: {type: open_ai, api_key: '${env:MY_KEY}', base_url: '${env:MY_URL}'}\n"
+    )
     project.write("config/environments/local.yaml", connection)
     return project
 
@@ -61,7 +63,10 @@ def test_a_changed_address_in_the_environment_reaches_the_model_and_a_second_che
 
 def test_no_key_is_written_anywhere(project: TinyProject, stand_in: StandInProcess) -> None:
     project.write("flows/answer/ask.jinja2", PROMPT.replace("yes, no", "yes, no, perhaps"))
-    project.write("flows/score/grade.py", "from promptflow.core import tool\n\n\n@tool\ndef grade(expected: str, answer: str) -> int:\n    return 1\n")
+    project.write(
+        "flows/score/grade.py",
+        "from promptflow.core import tool\n\n\n@tool\ndef grade(expected: str, answer: str) -> int:\n    return 1\n",
+    )
     answer = project.run("check", env=settings(stand_in.base_url))
     written = [path.read_bytes() for path in (project.root / ".llmops").rglob("*") if path.is_file()]
     assert answer.code == 0
@@ -70,7 +75,7 @@ def test_no_key_is_written_anywhere(project: TinyProject, stand_in: StandInProce
 
 
 def test_a_key_that_a_flow_prints_or_raises_is_blanked(project: TinyProject, stand_in: StandInProcess) -> None:
-    node = '- name: leak\n  type: python\n  source: {type: code, path: leak.py}\n  inputs: {connection: open_ai_connection}\n'
+    node = "- name: leak\n  type: python\n  source: {type: code, path: leak.py}\n  inputs: {connection: open_ai_connection}\n"
     project.write("flows/answer/flow.dag.yaml", FLOW + node)
     project.write(
         "flows/answer/leak.py",
@@ -113,7 +118,10 @@ def test_a_model_that_goes_away_leaves_rows_unmeasured_and_the_next_check_asks_a
     project: TinyProject, tmp_path: Path
 ) -> None:
     project.write("config/environments/local.yaml", "connections:\n  open_ai_connection: {type: stand_in}\n")
-    project.write("flows/answer/flow.dag.yaml", FLOW + "- name: gone\n  type: python\n  source: {type: code, path: gone.py}\n  inputs: {}\n")
+    project.write(
+        "flows/answer/flow.dag.yaml",
+        FLOW + "- name: gone\n  type: python\n  source: {type: code, path: gone.py}\n  inputs: {}\n",
+    )
     flag = tmp_path / "flag"
     project.write(
         "flows/answer/gone.py",

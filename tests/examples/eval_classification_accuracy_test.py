@@ -13,7 +13,8 @@ FLOW = Path(__file__).parents[2] / "flows/eval-classification-accuracy"
 
 def load(name: str) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(name, FLOW / f"{name}.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -6,6 +6,7 @@ The prompts are those of the flow, rendered as the LLM tool does; the model's an
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import re
@@ -17,20 +18,22 @@ from threading import Thread
 
 import jinja2
 import pytest
+from jinja2.sandbox import SandboxedEnvironment
 
 from llmops.engine.standin.model import answer
 from llmops.engine.standin.prompt import Message
 
 REPOSITORY = Path(__file__).parents[2]
 FLOW = REPOSITORY / "flows/web-classification"
-ROLES = re.compile(r"^# (system|user):\n", re.M)
-LOOP = re.compile(r"{% for .*?{% endfor %}\n", re.S)
+ROLES = re.compile(r"^# (system|user):\n", re.MULTILINE)
+LOOP = re.compile(r"{% for .*?{% endfor %}\n", re.DOTALL)
 Edit = Callable[[str], str]
 
 
 def load(path: Path) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -46,10 +49,17 @@ def read_rows(name: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in lines]
 
 
+@functools.lru_cache
+def compile_template(template: str) -> jinja2.Template:
+    return SandboxedEnvironment(trim_blocks=True, keep_trailing_newline=True).from_string(template)
+
+
 def ask(template: str, **values: object) -> str:
-    text = jinja2.Template(template, trim_blocks=True, keep_trailing_newline=True).render(**values)
+    text = compile_template(template).render(**values)
     parts = ROLES.split(text)[1:]
-    return answer(tuple(Message(role=role, text=body.strip()) for role, body in zip(parts[::2], parts[1::2], strict=True)))
+    return answer(
+        tuple(Message(role=role, text=body.strip()) for role, body in zip(parts[::2], parts[1::2], strict=True))
+    )
 
 
 def classify(
@@ -91,7 +101,9 @@ def test_removing_the_examples_costs_ten_points_and_flips_smoke_rows(
 ) -> None:
     without = classify("full", edit=lambda prompt: LOOP.sub("", prompt))
     assert accuracy(full) - accuracy(without) >= 0.10
-    flips = sum(a == b != c for (a, b), (_, c) in zip(smoke, classify("smoke", edit=lambda p: LOOP.sub("", p)), strict=True))
+    flips = sum(
+        a == b != c for (a, b), (_, c) in zip(smoke, classify("smoke", edit=lambda p: LOOP.sub("", p)), strict=True)
+    )
     assert flips >= 3
 
 
@@ -110,8 +122,14 @@ def test_the_shorter_summary_is_worth_less(full: list[tuple[str, str]]) -> None:
 
 
 def test_with_made_up_names_for_the_categories_it_works_as_well() -> None:
-    names = dict(zip("Movie App Academic Channel Profile PDF None".split(), "dax wug blick toma zorp fep lum".split(), strict=True))
-    pattern = re.compile(r"\b(?:%s)\b" % "|".join(names))
+    names = dict(
+        zip(
+            ["Movie", "App", "Academic", "Channel", "Profile", "PDF", "None"],
+            ["dax", "wug", "blick", "toma", "zorp", "fep", "lum"],
+            strict=True,
+        )
+    )
+    pattern = re.compile(rf"\b(?:{'|'.join(names)})\b")
     pairs = classify("full", rename=lambda text: pattern.sub(lambda match: names[match[0]], text))
     assert {found for _, found in pairs} == set(names.values())
     assert accuracy(pairs) >= 0.70
@@ -125,7 +143,9 @@ def test_the_few_shot_examples_are_not_pages_of_the_data_set() -> None:
 def test_a_page_with_neither_snapshot_nor_network_is_an_error_that_says_both() -> None:
     with pytest.raises(FETCH.PageUnavailable) as error:
         FETCH.fetch_text_content_from_url("http://127.0.0.1:9/missing")
-    assert "'http://127.0.0.1:9/missing' has no snapshot in pages.jsonl, and the network did not answer" in str(error.value)
+    assert "'http://127.0.0.1:9/missing' has no snapshot in pages.jsonl, and the network did not answer" in str(
+        error.value
+    )
 
 
 def test_an_address_that_is_not_http_is_never_opened() -> None:

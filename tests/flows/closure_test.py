@@ -177,6 +177,24 @@ def test_the_flows_own_module_comes_before_the_repositorys(repository: Repositor
     assert origins_of(repository) == {**OWN, "helper.py": "own"}
 
 
+def test_a_package_comes_before_a_plain_folder_of_the_same_name(repository: Repository) -> None:
+    repository.write({"flows/qa/answer.py": "import tools.one", "tools/one.py": "", "src/tools/__init__.py": ""})
+    repository.write({"src/tools/one.py": ""})
+    imported = {f".llmops/imported/src/tools/{name}.py": "imported" for name in ("__init__", "one")}
+    assert origins_of(repository) == {**OWN, **imported}
+
+
+def test_a_module_that_is_ignored_is_not_there(repository: Repository) -> None:
+    repository.write({".gitignore": "*_pb2.py\n", "flows/qa/answer.py": "import made_pb2", "made_pb2.py": ""})
+    assert origins_of(repository) == OWN
+
+
+def test_the_entry_of_a_flex_flow_may_be_a_local_package(repository: Repository) -> None:
+    repository.write({"flows/flex/flow.flex.yaml": "entry: texts.main:run\n", "texts/main.py": ""})
+    expected = {".llmops/imported/texts/main.py": "imported", "flow.flex.yaml": "own"}
+    assert origins_of(repository, "flows/flex") == expected
+
+
 def test_an_imported_package_brings_no_other_flow_with_it(repository: Repository) -> None:
     repository.write({"flows/__init__.py": "", "flows/common.py": "", "flows/qa/answer.py": "import flows.common"})
     repository.write({"flows/other/flow.dag.yaml": DAG})

@@ -34,12 +34,14 @@ def load(message: dict[str, Any]) -> PromptFlow:
     _offer_devkit_names()
     from promptflow.executor import FlowExecutor
 
+    from .node_log import NodeLog
+
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
     definition = _definition(folder / message["flow_file"], message["variants"])
     _set_environment(definition, message["environment_variables"], message["connections"])
     _require_llm_tool(definition)
     flow_file = _write_definition(definition) if message["variants"] else folder / message["flow_file"]
-    executor = FlowExecutor.create(flow_file, connections, folder, raise_ex=True, storage=None)
+    executor = FlowExecutor.create(flow_file, connections, folder, raise_ex=True, storage=NodeLog())
     return PromptFlow(executor)
 
 

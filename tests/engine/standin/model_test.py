@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from llmops.engine.standin.model import answer
 from llmops.engine.standin.prompt import Message
 
@@ -29,7 +32,9 @@ def test_json_answers_have_the_keys_of_the_skeleton_when_there_are_no_examples()
 
 
 def test_a_field_with_few_values_in_the_examples_gets_one_of_them() -> None:
-    examples = "".join(f'Text: {t}\nAnswer: {{"kind": "{k}", "from": "text"}}\n\n' for t, k in [("peel", "a"), ("go", "b")])
+    examples = "".join(
+        f'Text: {t}\nAnswer: {{"kind": "{k}", "from": "text"}}\n\n' for t, k in [("peel", "a"), ("go", "b")]
+    )
     reply = ask(f"Kinds: a, b\n\n{examples}Text: peel it\nAnswer:")
     assert json.loads(reply) == {"kind": "a", "from": "text"}
 
@@ -70,3 +75,27 @@ def test_a_schema_names_the_keys_and_its_enumeration_the_categories() -> None:
 
 def test_an_empty_prompt_gets_an_answer_that_says_so() -> None:
     assert ask("") == "The stand-in model was given nothing to answer."
+
+
+PIECES = st.sampled_from(
+    [
+        "Categories: a, b",
+        "- a",
+        "- b: text",
+        "[",
+        "{",
+        '{"category": "a"}',
+        '["a", "b"]',
+        "Category: a",
+        "Text: b",
+        "A:",
+        "",
+    ]
+)
+
+
+@given(st.lists(st.one_of(PIECES, st.text(max_size=40)), max_size=25))
+def test_any_prompt_gets_a_text_and_always_the_same(lines: list[str]) -> None:
+    reply = ask("\n".join(lines))
+    assert isinstance(reply, str)
+    assert ask("\n".join(lines)) == reply

@@ -17,7 +17,8 @@ COMMAND = [sys.executable, "-m", "llmops.engine.standin"]
 
 def test_prints_one_line_of_json_and_ends_with_its_standard_input() -> None:
     child = subprocess.Popen([*COMMAND, "--exit-with-stdin"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdin and child.stdout
+    assert child.stdin
+    assert child.stdout
     hello = json.loads(child.stdout.readline())
     assert hello == {"port": hello["port"], "pid": child.pid, "stand_in": True}
     child.stdin.close()
@@ -31,7 +32,7 @@ def test_closing_ends_the_child_and_can_be_repeated() -> None:
     assert process.stats().calls == 0
     process.close()
     process.close()
-    with pytest.raises(OSError), socket.create_connection(("127.0.0.1", process.port), timeout=1):
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", process.port), timeout=1):
         pass
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
+from openai.types import CompletionUsage
+from openai.types.chat import ChatCompletionMessageParam
 
 import llmops
 from llmops.engine.standin import StandInProcess
 
-HELLO = [{"role": "user", "content": "The tower is 30 m high. How high is the tower?"}]
+QUESTION = "The tower is 30 m high. How high is the tower?"
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": QUESTION}]
 ANSWER = "According to the text: The tower is 30 m high."
 
 
@@ -42,7 +45,7 @@ def test_answers_the_openai_client_with_usage_and_says_what_it_is(client: openai
     assert raw.headers["x-llmops-stand-in"] == "true"
     assert (reply.model, reply.system_fingerprint) == ("stand-in/gpt-4o-mini", f"stand-in-{llmops.__version__}")
     assert reply.choices[0].message.content == ANSWER
-    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens, reply.usage.total_tokens) == (16, 12, 28)
+    assert reply.usage == CompletionUsage(prompt_tokens=16, completion_tokens=12, total_tokens=28)
 
 
 def test_equal_requests_get_equal_answers(client: openai.OpenAI) -> None:
@@ -51,12 +54,13 @@ def test_equal_requests_get_equal_answers(client: openai.OpenAI) -> None:
 
 
 def test_streams_the_same_answer_in_pieces_with_usage_at_the_end(client: openai.OpenAI) -> None:
-    options = {"include_usage": True}
-    chunks = list(client.chat.completions.create(model="m", messages=HELLO, stream=True, stream_options=options))
+    chunks = list(
+        client.chat.completions.create(model="m", messages=HELLO, stream=True, stream_options={"include_usage": True})
+    )
     pieces = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
     assert "".join(pieces) == ANSWER
     assert len(pieces) > 5
-    assert chunks[-1].usage.total_tokens == 28
+    assert chunks[-1].usage == CompletionUsage(prompt_tokens=16, completion_tokens=12, total_tokens=28)
     assert chunks[-2].choices[0].finish_reason == "stop"
 
 
@@ -68,8 +72,8 @@ def test_answers_the_azure_client(process: StandInProcess) -> None:
 
 
 def test_answers_plain_completions(client: openai.OpenAI) -> None:
-    reply = client.completions.create(model="m", prompt=HELLO[0]["content"])
-    pieces = client.completions.create(model="m", prompt=HELLO[0]["content"], stream=True)
+    reply = client.completions.create(model="m", prompt=QUESTION)
+    pieces = client.completions.create(model="m", prompt=QUESTION, stream=True)
     assert reply.choices[0].text == ANSWER == "".join(chunk.choices[0].text for chunk in pieces)
 
 
@@ -128,7 +132,13 @@ def test_a_malformed_request_gets_an_openai_shaped_error(
     assert process.stats().calls == 0
 
 
-def test_counts_every_call_and_how_many_overlap(process: StandInProcess) -> None:
+def test_a_path_that_only_takes_posts_says_so(process: StandInProcess) -> None:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)) as connection:
+        connection.request("GET", "/v1/chat/completions", headers={"api-key": "any"})
+        assert connection.getresponse().status == 405
+
+
+def test_counts_every_call_and_how_many_overlap() -> None:
     with StandInProcess(latency_ms=500) as slow, openai.OpenAI(api_key="any", base_url=slow.base_url) as client:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda _: client.chat.completions.create(model="m", messages=HELLO), range(8)))
@@ -139,10 +149,11 @@ def test_counts_every_call_and_how_many_overlap(process: StandInProcess) -> None
         assert slow.stats().calls == 0
 
 
-def post(process: StandInProcess, path: str, payload: bytes, headers: dict[str, str]) -> tuple[int, dict[str, dict[str, object]]]:
-    request = urllib.request.Request(process.azure_endpoint + path, data=payload, headers=headers)
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=10)
-    with refused.value as error:
-        assert error.headers["x-llmops-stand-in"] == "true"
-        return error.code, json.load(error)
+def post(
+    process: StandInProcess, path: str, payload: bytes, headers: dict[str, str]
+) -> tuple[int, dict[str, dict[str, object]]]:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)) as connection:
+        connection.request("POST", path, payload, headers)
+        response = connection.getresponse()
+        assert response.headers["x-llmops-stand-in"] == "true"
+        return response.status, json.load(response)
