@@ -11,7 +11,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 import tempfile
 import types
 import typing
@@ -250,8 +249,6 @@ _RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, Evalua
 
 R = TypeVar("R", bound=Record)
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-
 
 def to_json(value: Any) -> Any:
     """Turn a record (or any dataclass in it) into JSON values; non-finite floats become null."""
@@ -347,8 +344,7 @@ def write_stream(path: Path, lines: Iterable[str]) -> None:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record as indented JSON, atomically."""
-    text = json.dumps(to_json(record), indent=2, ensure_ascii=False)
-    write_text(path, _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    write_text(path, json.dumps(to_json(record), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_record(path: Path, cls: type[R]) -> R:
