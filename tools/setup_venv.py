@@ -195,7 +195,8 @@ def set_up(root: Path, venv: Path, level: str, env: Mapping[str, str]) -> None:
         if _is_ready(venv, digest, level):
             return
         print(f"Setting up {venv.name} ({level}) with Python {sys.version.split()[0]}", file=sys.stderr)
-        _set_up_with_first(installers(root, env), root, venv, level)
+        way = _install_with_first(installers(root, env), root, venv, level)
+        way.install(python_of(venv), "--no-build-isolation", "--editable", str(root))
         (venv / STATE).write_text(json.dumps({"digest": digest, "level": level}), encoding="utf-8")
 
 
@@ -207,7 +208,7 @@ def _is_ready(venv: Path, digest: str, level: str) -> bool:
     return state["digest"] == digest and level in {state["level"], "run"} and python_of(venv).exists()
 
 
-def _set_up_with_first(ways: Iterator[Installer], root: Path, venv: Path, level: str) -> None:
+def _install_with_first(ways: Iterator[Installer], root: Path, venv: Path, level: str) -> Installer:
     failures = []
     for way in ways:
         try:
@@ -216,7 +217,7 @@ def _set_up_with_first(ways: Iterator[Installer], root: Path, venv: Path, level:
             print(f"{way.name} failed: {error}", file=sys.stderr)
             failures.append(str(error))
         else:
-            return
+            return way
     raise SetupError(f"no installer could set up {venv.name}; the last said: {failures[-1]}")
 
 
@@ -228,7 +229,6 @@ def _make(way: Installer, root: Path, venv: Path, level: str) -> None:
     python = python_of(venv)
     for name in LEVELS[level]:
         way.install(python, "--require-hashes", "--requirement", str(root / name))
-    way.install(python, "--no-build-isolation", "--editable", str(root))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -202,6 +202,35 @@ def test_an_imported_package_brings_no_other_flow_with_it(repository: Repository
     assert origins_of(repository) == {**OWN, **imported}
 
 
+def test_a_flow_may_import_from_the_folder_of_another_flow(repository: Repository) -> None:
+    repository.write({"flows/other/__init__.py": "", "flows/other/flow.dag.yaml": DAG, "flows/other/x.py": ""})
+    repository.write({"flows/qa/answer.py": "import flows.other.x"})
+    names = ("__init__.py", "flow.dag.yaml", "x.py")
+    assert origins_of(repository) == {**OWN, **{f".llmops/imported/flows/other/{name}": "imported" for name in names}}
+
+
+def test_a_flow_may_import_itself_by_its_place_in_the_project(repository: Repository) -> None:
+    repository.write({"flows/qa/answer.py": "import flows.qa.helper", "flows/qa/helper.py": ""})
+    assert origins_of(repository) == {**OWN, "helper.py": "own"}
+    assert closure_of(repository).import_roots == (".",)
+
+
+def test_a_bad_link_beside_the_flow_does_no_harm(repository: Repository) -> None:
+    repository.write({"flows/qa/answer.py": "import helper"})
+    repository.link("src", os.devnull)
+    repository.link("helper.py", "helper.py")
+    assert origins_of(repository) == OWN
+
+
+def test_a_node_may_not_name_a_file_outside_of_the_project(empty: Repository) -> None:
+    project = Repository(root=empty.root / "apps/llm")
+    project.write({"flows/qa/flow.dag.yaml": DAG.replace("path: answer.py", "path: ../../../common.py")})
+    empty.write({"apps/common.py": ""})
+    empty.git("init", "--quiet")
+    with pytest.raises(UsageError, match=r"nodes\[0\]\.source\.path: leaves the project folder"):
+        closure_of(project)
+
+
 def test_includes_and_links_import_too(repository: Repository) -> None:
     repository.write({"flows/qa/flow.dag.yaml": DAG + "additional_includes: [../../tools/t.py]\n"})
     repository.write(

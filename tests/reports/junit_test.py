@@ -30,12 +30,17 @@ def test_limits_stand_with_their_evaluator_and_everything_else_in_the_gate() -> 
             "accuracy: max_regression 0.03": ["Failure"],
             "row 9": ["Error"],
         },
-        "gate": {"max_failed: max 0": ["Failure"], "max_unmeasured: max 0": ["Error"], "row 8": ["Failure"]},
+        "gate": {"max_failed 0": ["Failure"], "max_unmeasured 0": ["Error"], "row 8": ["Failure"]},
     }
 
 
 def test_a_passed_limit_is_a_passed_test() -> None:
     assert results(build_verdict()) == {"accuracy": {"accuracy: min 0.8": []}, "gate": {}}
+
+
+def test_a_limit_that_was_not_judged_is_a_skipped_test() -> None:
+    finding = build_finding(outcome="skipped", message="there is no baseline")
+    assert results(build_verdict(findings=(finding,)))["accuracy"] == {"accuracy: min 0.8": ["Skipped"]}
 
 
 def test_a_limit_on_a_metric_that_nobody_reported_is_in_the_gate() -> None:
@@ -47,8 +52,8 @@ def test_a_limit_on_a_metric_that_nobody_reported_is_in_the_gate() -> None:
 def test_the_counts_are_those_of_the_cases(verdict: VerdictRecord) -> None:
     root = read(render(verdict))
     for element in (root, *root.iter("testsuite")):
-        counted = [len(list(element.iter(tag))) for tag in ("testcase", "failure", "error")]
-        assert [int(element.attrib[name]) for name in ("tests", "failures", "errors")] == counted
+        counted = [len(list(element.iter(tag))) for tag in ("testcase", "failure", "error", "skipped")]
+        assert [int(element.attrib[name]) for name in ("tests", "failures", "errors", "skipped")] == counted
 
 
 def test_hostile_text_is_text() -> None:

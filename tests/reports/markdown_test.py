@@ -17,6 +17,7 @@ from tests.reports.hostile import HOSTILE
 from tests.reports.verdicts import (
     ACCURACY,
     build_evaluation,
+    build_finding,
     build_row,
     build_side,
     build_verdict,
@@ -119,6 +120,11 @@ def test_a_cut_inside_of_a_fold_closes_it() -> None:
 def test_large_answers_are_shortened() -> None:
     row = build_row(1, build_side("a" * 1_000_000), build_side("b" * 1_000_000), change="regressed")
     assert len(render(failed_verdict(flipped=(row,), worst=()))) < 5_000
+
+
+def test_a_limit_that_was_not_judged_has_its_own_mark() -> None:
+    finding = build_finding(limit="max_regression 0.03", outcome="skipped", message="there is no baseline")
+    assert "| max\\_regression 0.03 | ⚪ not judged |" in render(build_verdict(findings=(finding,)))
 
 
 def test_metrics_without_a_limit_are_folded() -> None:
