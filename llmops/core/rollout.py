@@ -345,8 +345,8 @@ def _add_end(build: _Builder, wanted: Wanted, underway: Underway) -> None:
         **NO_ROLLOUT,
         CURRENT: str(current),
         CURRENT_AT: underway.at,
-        CURRENT_BY: short(underway.by),
-        CURRENT_LINK: short(underway.link),
+        CURRENT_BY: short(underway.by) or None,
+        CURRENT_LINK: short(underway.link) or None,
         ROLLED_BACK: None,
     }
     if underway.action == "rollback":

@@ -130,8 +130,8 @@ def begin_tags(underway: Underway) -> dict[str, str | None]:
         ROLLOUT: head,
         BEFORE: _write_split(underway.before),
         ROLLOUT_AT: underway.at,
-        ROLLOUT_BY: short(underway.by),
-        ROLLOUT_LINK: short(underway.link),
+        ROLLOUT_BY: short(underway.by) or None,
+        ROLLOUT_LINK: short(underway.link) or None,
         ROLLOUT_FAILED: None,
     }
 
