@@ -144,7 +144,7 @@ def plan_return(endpoint: Endpoint, failure: Failure, *, keep_failed: bool, now:
     build = _Builder(endpoint, now)
     traffic = _split_to_return_to(endpoint, underway)
     if underway.failure is None or (traffic, {}) != (dict(endpoint.traffic), dict(endpoint.mirror)):
-        build.add(Return(traffic=traffic, failure=failure))
+        build.add(Return(rollout=underway.id, traffic=traffic, failure=failure))
     deployment = endpoint.deployments.get(underway.target)
     if deployment and is_ours(deployment) and underway.target not in traffic and deployment.status != "deleting":
         if not keep_failed:

@@ -162,6 +162,7 @@ def _read_underway(tags: Mapping[str, str]) -> Underway | None:
     if len(head) != 4 or head[1] not in ("deploy", "promote", "rollback"):  # noqa: PLR2004 the four words of `begin_tags`
         return None
     identifier, action, target, version = head
+    failed_id, _, failure = tags.get(ROLLOUT_FAILED, "").partition(" ")
     return Underway(
         id=identifier,
         action=action,  # type: ignore[arg-type]
@@ -171,7 +172,7 @@ def _read_underway(tags: Mapping[str, str]) -> Underway | None:
         at=tags.get(ROLLOUT_AT, ""),
         by=tags.get(ROLLOUT_BY, ""),
         link=tags.get(ROLLOUT_LINK, ""),
-        failure=_read_failure(tags.get(ROLLOUT_FAILED, "")),
+        failure=_read_failure(failure) if failed_id == identifier else None,
     )
 
 

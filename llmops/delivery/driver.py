@@ -27,7 +27,6 @@ from llmops.core.rollout_state import (
     FAILED_AT,
     PROBED,
     RETIRED,
-    ROLLOUT_FAILED,
     VERDICT,
     VERSION,
     Failure,
@@ -160,7 +159,7 @@ class Driver:
             LeaseHeldError: someone else is changing the endpoint; nothing was done.
         """
         with self._lease(wanted) as keeper:
-            return _roll_back(self, wanted, keeper, to, find_digest, reason)
+            return _Attempt(self, wanted, keeper).roll_back(to, find_digest, reason)
 
     def clean_up(self, wanted: Wanted) -> Result:
         """Delete what is due, see `plan_cleanup`.
@@ -210,6 +209,20 @@ class _Attempt:
         self._result.outcome = "done"
         self._result.exit_code = 0
         return self._result
+
+    def roll_back(self, to: str | None, find_digest: Callable[[str], str], reason: str) -> RolledBack:
+        observed = self._observe()
+        choice = choose_rollback(observed, to)
+        if choice.kind == "return":
+            return RolledBack(choice, self.give_up(reason))
+        if choice.kind != "move" or choice.place is None:
+            return RolledBack(choice, self._result)
+        place = choice.place
+        there = observed.deployments.get(place.deployment)
+        digest = there.digest if there else find_digest(place.version)
+        # It served before: what it needs is to be healthy, at once.
+        self._wanted = replace(self._wanted, version=place.version, digest=digest, strategy="immediate", evaluate=False)
+        return RolledBack(choice, self.run())
 
     def clean_up(self) -> Result:
         try:
@@ -314,8 +327,7 @@ class _Attempt:
             case Begin() | Finish() | EndRollout():
                 self._update(tags=step.tags)
             case Return():
-                tags_now = {ROLLOUT_FAILED: str(step.failure)}
-                self._update(traffic=step.traffic, mirror={}, tags=tags_now)
+                self._update(traffic=step.traffic, mirror={}, tags=step.tags)
             case Retire():
                 self._tag(step.deployment, {RETIRED: str(int(self._clock.now()))})
             case MarkFailed():
@@ -415,23 +427,6 @@ class _Attempt:
     def _windows(self, start: float) -> Mapping[str, Window]:
         endpoint, end = self._wanted.endpoint, self._clock.now()
         return self._keeper.read(lambda: self._driver.endpoints.measure(endpoint, start=start, end=end))
-
-
-def _roll_back(
-    driver: Driver, wanted: Wanted, keeper: LeaseKeeper, to: str | None, find_digest: Callable[[str], str], reason: str
-) -> RolledBack:
-    observed = keeper.read(lambda: driver.endpoints.observe(wanted.endpoint))
-    choice = choose_rollback(observed or Endpoint(name=wanted.endpoint), to)
-    if choice.kind == "return":
-        return RolledBack(choice, _Attempt(driver, wanted, keeper).give_up(reason))
-    if choice.kind != "move" or choice.place is None:
-        return RolledBack(choice, Result())
-    place = choice.place
-    there = observed.deployments.get(place.deployment) if observed else None
-    digest = there.digest if there else find_digest(place.version)
-    # It served before: what it needs is to be healthy, at once.
-    back = replace(wanted, version=place.version, digest=digest, strategy="immediate", evaluate=False)
-    return RolledBack(choice, _Attempt(driver, back, keeper).run())
 
 
 def _failed(reason: str, code: ExitCode = ExitCode.GATE_FAILED) -> _CheckError:

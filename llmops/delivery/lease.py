@@ -95,7 +95,7 @@ def hold_lease(
     finally:
         # A lease that cannot be given back expires.
         with contextlib.suppress(BackendError):
-            endpoints.release_lease(lease)
+            retry(lambda: endpoints.release_lease(lease), clock)
 
 
 def retry(call: Callable[[], T], clock: Clock) -> T:

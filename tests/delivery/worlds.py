@@ -13,7 +13,7 @@ from llmops.core.endpoint import Endpoint, is_valid_split
 from llmops.core.release_rules import Checks, Rollout, TrafficStep
 from llmops.core.rollout import Wanted
 from llmops.core.rollout_checks import Judgement
-from llmops.core.rollout_state import EVALUATED, read_state
+from llmops.core.rollout_state import EVALUATED, PROBED, Underway, failure_of, is_ours, is_proven, read_state
 from llmops.delivery.driver import Driver, Result
 from llmops.errors import LlmopsError
 from llmops.releases import ModelRecord
@@ -48,6 +48,10 @@ def model_of(version: int) -> ModelRecord:
     )
 
 
+class BrokenInvariantError(AssertionError):
+    """Something happened that must never happen."""
+
+
 @dataclass(frozen=True)
 class ScriptedJudge:
     """Sends requests like the real judge; what it thinks of them follows from the version's script."""
@@ -58,6 +62,7 @@ class ScriptedJudge:
 
     def probe(self, deployment: str, rows: int) -> Judgement:
         """See `Judge.probe`."""
+        self._refuse_to_repeat(deployment, PROBED)
         for row in range(rows):
             answer = self.endpoints.score(self.endpoint, {"row": row}, deployment=deployment)
             if answer.status != 200 or "row" not in (answer.outputs or {}):
@@ -67,6 +72,7 @@ class ScriptedJudge:
     def evaluate(self, deployment: str, dataset: str, keep: Callable[[], None]) -> Judgement:
         """See `Judge.evaluate`."""
         del dataset
+        self._refuse_to_repeat(deployment, EVALUATED)
         for row in range(2):
             self.endpoints.score(self.endpoint, {"row": row}, deployment=deployment)
             keep()
@@ -74,9 +80,10 @@ class ScriptedJudge:
         digest = observed.deployments[deployment].digest if observed else ""
         return Judgement(exit_code=self.gates.get(digest, 0), sentence="gate", verdict=f"verdict-{deployment}")
 
-
-class BrokenInvariantError(AssertionError):
-    """Something happened that must never happen."""
+    def _refuse_to_repeat(self, deployment: str, tag: str) -> None:
+        endpoint = self.endpoints.backend.see(self.endpoint)
+        if endpoint and is_proven(endpoint.deployments[deployment], tag):
+            raise BrokenInvariantError(f"{deployment} has {tag} and is judged again")
 
 
 @dataclass
@@ -94,6 +101,7 @@ class World:
     served: bool = False
     is_strict: bool = True
     evaluated: set[tuple[str, str]] = field(default_factory=set)
+    last: tuple[Underway | None, int] = (None, 0)
 
     def __post_init__(self) -> None:
         self.backend.watch = self._watch
@@ -134,8 +142,17 @@ class World:
             self.evaluated.add((call.about, endpoint.deployments[call.about].digest))
         self.served = self.served or read_state(endpoint).current is not None
         problem = _find_problem(endpoint, served=self.served, evaluated=self.evaluated)
+        problem = problem or self._find_step_back(endpoint)
         if problem and self.is_strict:
             raise BrokenInvariantError(f"after {call}: {problem}")
+
+    def _find_step_back(self, endpoint: Endpoint) -> str:
+        underway, last = read_state(endpoint).underway, self.last
+        share = endpoint.traffic.get(underway.target, 0) if underway else 0
+        self.last = (underway, share)
+        if underway is None or last[0] != underway or underway.failure or share >= last[1]:
+            return ""
+        return f"the share of {underway.target} fell from {last[1]} to {share} although nothing failed"
 
 
 def _find_problem(endpoint: Endpoint, *, served: bool, evaluated: set[tuple[str, str]]) -> str:
@@ -149,6 +166,9 @@ def _find_problem(endpoint: Endpoint, *, served: bool, evaluated: set[tuple[str,
             return f"{name} has traffic and was never asked anything"
         if EVALUATED in found.tags and found.tags[EVALUATED] != found.digest:
             return f"{name} serves other content than was evaluated"
+    good = [one.version for one in endpoint.deployments.values() if is_ours(one) and failure_of(one) is None]
+    if len(good) != len(set(good)):
+        return f"several deployments of one version: {good}"
     if served and sum(endpoint.traffic.values()) != 100:
         return "an endpoint that served before serves nothing"
     return ""
