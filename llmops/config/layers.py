@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.config.model import Environment, Experiment, Project
+from llmops.core.documents import from_json, to_json
 from llmops.errors import Problem, UsageError, near_match
-from llmops.records import from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from llmops.core.documents import to_json
 from llmops.engine.cache import StoredLine
 from llmops.engine.worker_process import WorkerDiedError, WorkerProcess, WorkerReplacedError, WorkerSpec
-from llmops.records import LineError, to_json
+from llmops.records import LineError
 
 T = TypeVar("T")
 

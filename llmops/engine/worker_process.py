@@ -112,7 +112,9 @@ class WorkerProcess:
             )
         except OSError as error:
             raise UsageError.of(
-                "the flow's Python interpreter does not start", where=self.spec.name, found=f"{self.spec.python}: {error}"
+                "the flow's Python interpreter does not start",
+                where=self.spec.name,
+                found=f"{self.spec.python}: {error}",
             ) from error
 
     def _load_message(self) -> dict[str, Any]:
@@ -129,7 +131,11 @@ class WorkerProcess:
     def _load_error(self, error: LineError) -> UsageError:
         place = f"{self.spec.name} (node {error.node})" if error.node else self.spec.name
         found = f"{error.type}: {error.message}" + (f"\n{error.traceback.rstrip()}" if error.traceback else "")
-        fix = "Run `llmops setup`." if error.type == "LlmToolMissing" else f"The flow's own output is in {self._log}."
+        fix = (
+            "Run `llmops setup`."
+            if error.type == "LlmToolMissingError"
+            else f"The flow's own output is in {self._log}."
+        )
         return UsageError.of("the flow does not load", where=place, found=found, fix=fix)
 
     async def line(self, inputs: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:

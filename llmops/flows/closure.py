@@ -324,7 +324,7 @@ class _Collector:
 def _check_names(flow: Flow, names: Iterable[str]) -> None:
     """Refuse names that another OS cannot hold side by side, or that are not text."""
     spellings: dict[str, str] = {}
-    for name in _with_folders(names):
+    for name in _with_folders(sorted(names)):
         try:
             name.encode()
         except UnicodeEncodeError:

@@ -197,18 +197,18 @@ class ObjectReader:
 
 def _take(pipe: IO[bytes], size: int) -> Iterator[bytes]:
     """Read one object and the newline after it; what the caller leaves is read too, so that the next one is found."""
-    left = size
+    left = size + 1
     try:
-        while left:
-            chunk = pipe.read(min(left, CHUNK))
+        while left > 1:
+            chunk = pipe.read(min(left - 1, CHUNK))
             if not chunk:
                 raise UsageError.of("git stopped while it was reading an object", fix="Run: git fsck")
             left -= len(chunk)
             yield chunk
     finally:
-        while left and (chunk := pipe.read(min(left, CHUNK))):
+        # An iterator that was forgotten may be closed after the reader.
+        while left and not pipe.closed and (chunk := pipe.read(min(left, CHUNK))):
             left -= len(chunk)
-        pipe.read(1)
 
 
 def _ask(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

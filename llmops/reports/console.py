@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from llmops.records import Finding, FindingOutcome, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome
+from llmops.records import RowComparison, VerdictRecord
 from llmops.reports.numbers import MISSING, count, format_difference, format_interval, format_number
 from llmops.reports.plain_text import reveal, show_line
 from llmops.reports.rows import FieldPair, changed_fields, describe_side, show_side
@@ -35,7 +36,7 @@ _NAME_LIMIT = 60
 _Form = Literal["wide", "plain", "compact"]
 _FORMS: Sequence[_Form] = ("wide", "plain", "compact")
 _NUMBER_HEADS = ("candidate", "baseline", "difference", "n")
-_MARKS: dict[FindingOutcome, str] = {"pass": "✓", "fail": "✗", "inconclusive": "?", "skipped": "–"}
+_MARKS: dict[FindingOutcome, str] = {"pass": "✓", "fail": "✗", "inconclusive": "?", "skipped": "—"}
 
 
 def render(

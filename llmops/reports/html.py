@@ -96,8 +96,8 @@ def render(verdict: VerdictRecord) -> str:
         .get_template("report.html.j2")
         .render(
             verdict=verdict,
-            style=Markup(style),  # noqa: S704 - our own file
-            script=Markup(script),  # noqa: S704 - our own file
+            style=Markup(style),
+            script=Markup(script),
             policy=_policy(style, script),
             stand_in_label=STAND_IN_LABEL.capitalize(),
             judged=judged,

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmops.records import Finding, FindingOutcome, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome
+from llmops.records import RowComparison, VerdictRecord
 from llmops.reports.numbers import count
 from llmops.reports.plain_text import defuse_log_commands, reveal, shorten, show, show_line
 from llmops.reports.rows import describe_side
@@ -149,7 +150,12 @@ def _facts(verdict: VerdictRecord) -> Iterable[tuple[str, str]]:
 
 def _counts(cases: Iterable[Case]) -> dict[str, str]:
     tally = Counter(case.result or "passed" for case in cases)
-    return {"tests": str(tally.total()), "failures": str(tally["failure"]), "errors": str(tally["error"]), "skipped": str(tally["skipped"])}
+    return {
+        "tests": str(tally.total()),
+        "failures": str(tally["failure"]),
+        "errors": str(tally["error"]),
+        "skipped": str(tally["skipped"]),
+    }
 
 
 def _unique(names: Sequence[str]) -> Iterable[str]:

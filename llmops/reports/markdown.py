@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from llmops.records import EvaluationRecord, Finding, FindingOutcome, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome
+from llmops.records import EvaluationRecord, RowComparison, VerdictRecord
 from llmops.reports.numbers import count, format_difference, format_number
 from llmops.reports.plain_text import defuse_log_commands, show_line
 from llmops.reports.rows import ABSENT, changed_fields, describe_side, is_number, show_side
@@ -36,7 +37,7 @@ MAX_CHARACTERS = 60_000
 
 ROWS_LISTED = 20
 UNJUDGED_SHOWN = 8
-_MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "➖"}
+_MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "⚪"}
 
 _ESCAPES = {char: f"\\{char}" for char in "\\`*_{}[]()#!~$^"}
 _ESCAPES |= {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}

@@ -104,7 +104,7 @@ def split_at_change(text: str, other: str) -> tuple[str, str, str]:
     end = next((at for at in range(room) if words[-1 - at] != theirs[-1 - at]), room)
     middle = len(words) - end
     before, marked, after = (" ".join(part) for part in (words[:start], words[start:middle], words[middle:]))
-    return before + " " * bool(before and (marked or after)), marked, " " * bool(after and marked) + after
+    return before + " " * (0 < start < len(words)), marked, " " * (end > 0 and middle > start) + after
 
 
 def _build_card(row: RowComparison, rank: int, limit: int) -> RowCard:

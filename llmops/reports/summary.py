@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.records import EvaluationRecord, Finding, FindingOutcome, FlowRef, Metric, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome, Metric
+from llmops.records import EvaluationRecord, FlowRef, RowComparison, VerdictRecord
 from llmops.reports.numbers import count
 
 STAND_IN_LABEL = "stand-in model, not a real model"
