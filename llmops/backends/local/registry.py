@@ -1,9 +1,9 @@
 """Registered versions on this machine: immutable packages under `.llmops/registry/`.
 
-    packages/<digest of the manifest>/    the package, read-only
-    models/<name>/<version>/model.json    what the registry knows of a version
-    models/<name>/<version>/evidence/     documents, named by their digests
-    models/<name>/lock                    held while a version or its evidence is written
+packages/<digest of the manifest>/    the package, read-only
+models/<name>/<version>/model.json    what the registry knows of a version
+models/<name>/<version>/evidence/     documents, named by their digests
+models/<name>/lock                    held while a version or its evidence is written
 """
 
 from __future__ import annotations

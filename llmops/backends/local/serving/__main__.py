@@ -39,9 +39,10 @@ def main() -> None:
     places = Places(folder / name)
     places.folder.mkdir(parents=True, exist_ok=True)
     with places.lock.open("w") as lock:
-        if not _take(lock):
-            return _say({"error": "running"})
-        asyncio.run(_serve(name, places, EndpointStore(folder / STATE), message, sys.stdout))
+        if _take(lock):
+            asyncio.run(_serve(name, places, EndpointStore(folder / STATE), message, sys.stdout))
+        else:
+            _say({"error": "running"})
 
 
 def _take(lock: TextIO) -> bool:

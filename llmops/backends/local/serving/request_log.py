@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from llmops.core.endpoint import Window
 
 RequestKind = Literal["live", "addressed", "mirror"]
-"""live: went where the split said; addressed: the caller named the deployment; mirror: a copy, its answer thrown away."""
+"""live: went where the split said; addressed: to the deployment that the caller named; mirror: a copy of a live one."""
 
 NO_ANSWER = 0
 """Status of a request that was given up: the caller went away before the answer came."""

@@ -31,8 +31,10 @@ BODY_LIMIT = 64 * 2**20
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te")
-    + (b"trailer", b"transfer-encoding", b"upgrade", b"expect")
+    {
+        *(b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te"),
+        *(b"trailer", b"transfer-encoding", b"upgrade", b"expect"),
+    }
 )
 _NOT_FORWARDED = _HOP_BY_HOP | {b"authorization", b"host", b"content-length", DEPLOYMENT_HEADER, REQUEST_ID_HEADER}
 _NOT_RETURNED = _HOP_BY_HOP | {b"server", b"date", DEPLOYMENT_HEADER, REQUEST_ID_HEADER}

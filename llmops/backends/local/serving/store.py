@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -220,7 +220,7 @@ class EndpointStore:
             _write_lease(db, lease)
         return lease
 
-    def renew_lease(self, lease: Lease) -> Lease:
+    def renew_lease(self, lease: Lease, *, expires_at: float) -> Lease:
         """Keep a lease longer, even an expired one, as long as nobody else took it.
 
         Raises:
@@ -230,8 +230,9 @@ class EndpointStore:
             held = _read_lease(db, lease.endpoint)
             if held is None or held.token != lease.token:
                 raise _lost(lease, held)
-            _write_lease(db, lease)
-        return lease
+            renewed = replace(held, expires_at=expires_at)
+            _write_lease(db, renewed)
+        return renewed
 
     def release_lease(self, lease: Lease) -> None:
         """Give a lease back if this token holds it."""
@@ -257,7 +258,9 @@ class EndpointStore:
                 raise
             db.execute("COMMIT")
         except sqlite3.OperationalError as error:
-            raise TransientError.of("the endpoints' state cannot be used", where=str(self._path), found=str(error)) from error
+            raise TransientError.of(
+                "the endpoints' state cannot be used", where=str(self._path), found=str(error)
+            ) from error
 
     def _connect(self) -> sqlite3.Connection:
         known: sqlite3.Connection | None = getattr(self._thread, "db", None)

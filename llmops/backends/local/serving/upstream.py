@@ -78,7 +78,9 @@ class Upstream:
     port: int
     _idle: list[_Connection] = field(default_factory=list)
 
-    async def send(self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> UpstreamAnswer:
+    async def send(
+        self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> UpstreamAnswer:
         """Send one request and return the head of its answer.
 
         Cancelling it closes the connection, which tells the server that nobody waits any more.

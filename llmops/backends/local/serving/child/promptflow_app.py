@@ -19,9 +19,7 @@ def load(message: dict[str, Any]) -> Any:
     _prepare_promptflow(message)
     from promptflow.core._serving.app import create_app
 
-    return create_app(
-        engine="fastapi", extension_type="local", flow_file_path=str(_choose_variants(folder, message))
-    )
+    return create_app(engine="fastapi", extension_type="local", flow_file_path=str(_choose_variants(folder, message)))
 
 
 def _prepare_promptflow(message: dict[str, Any]) -> None:
@@ -32,9 +30,7 @@ def _prepare_promptflow(message: dict[str, Any]) -> None:
     definition = worker._definition(Path(message["folder"]) / message["flow_file"], message["variants"])
     worker._set_environment(definition, message["environment_variables"], message["connections"])
     worker._require_llm_tool(definition)
-    _offer_connections(
-        {name: worker._connection(name, value) for name, value in message["connections"].items()}
-    )
+    _offer_connections({name: worker._connection(name, value) for name, value in message["connections"].items()})
 
 
 def _offer_connections(connections: dict[str, Any]) -> None:
