@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LlmopsError as error:
         _say(f"error: {error}")
         return error.exit_code
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 the one handler: an unexpected error becomes a log file and exit code 3
         _say(_report_bug(error))
         return ExitCode.BUG
 
@@ -70,7 +70,7 @@ def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
 
 
 def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
-    known = [flag for action in parser._actions for flag in action.option_strings]
+    known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 as in _with_variables
     fix = next((hint for text in unknown if (hint := near_match(text.partition("=")[0], known))), "")
     found = " ".join(unknown)
     return UsageError.of("unknown arguments", where=parser.prog, found=found, fix=fix or f"Run `{parser.prog} --help`.")
@@ -280,7 +280,7 @@ def _with_variables(argv: Sequence[str], env: Mapping[str, str], parser: argpars
     if command is None:
         return list(argv)
     added: list[str] = []
-    for action in command._actions:
+    for action in command._actions:  # noqa: SLF001 argparse offers no other list of its options
         flag = next((text for text in action.option_strings if text.startswith("--")), "")
         value = env.get(f"LLMOPS_{flag[2:].replace('-', '_').upper()}", "") if flag else ""
         if not value or action.dest in {"help", *_LAYERED} or _is_given(flag, argv):
@@ -297,7 +297,7 @@ def _is_given(flag: str, argv: Sequence[str]) -> bool:
 
 
 def _command_parser(argv: Sequence[str], parser: argparse.ArgumentParser) -> argparse.ArgumentParser | None:
-    choices = next(action.choices for action in parser._actions if isinstance(action.choices, dict))
+    choices = next(action.choices for action in parser._actions if isinstance(action.choices, dict))  # noqa: SLF001 as above
     found = choices.get(argv[0]) if argv else None
     return found if isinstance(found, argparse.ArgumentParser) else None
 

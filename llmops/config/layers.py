@@ -66,7 +66,7 @@ def parse_variants(text: str, *, where: str = "--variants") -> dict[str, str]:
     return variants
 
 
-def _parse_text(text: str, *, where: str) -> str:
+def _parse_text(text: str, *, where: str) -> str:  # noqa: ARG001 one signature for all parsers
     return text.strip()
 
 

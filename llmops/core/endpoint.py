@@ -55,7 +55,9 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What one deployment did with the live requests of a span of time; mirrored and addressed requests not counted.
+    """What one deployment did with the live requests of a span of time.
+
+    Requests that were copied to it by mirroring count; requests that were addressed to it past the split do not.
 
     Attributes:
         requests: that were answered or given up.

@@ -95,7 +95,7 @@ class LineCache:
             batch = keys[start : start + _LOOKUP_BATCH]
             marks = ",".join("?" * len(batch))
             with _translated(self.path):
-                rows = self._db.execute(f"SELECT key, value FROM line WHERE key IN ({marks})", batch).fetchall()
+                rows = self._db.execute(f"SELECT key, value FROM line WHERE key IN ({marks})", batch).fetchall()  # noqa: S608 only question marks
             found.update((key, _unpack(value)) for key, value in rows)
         return found
 

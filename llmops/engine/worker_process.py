@@ -74,6 +74,7 @@ class WorkerProcess:
         self.spec = spec
         self.has_aggregation = False
         self.versions: Mapping[str, str] = {}
+        self.cpu_s = 0.0
         self._log = log
         self._ids = itertools.count()
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -81,6 +82,11 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Future[None]] = []
         self._ended: Exception | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have no answer yet."""
+        return len(self._waiting)
 
     async def start(self) -> None:
         """Start the process and load the flow.
@@ -195,6 +201,7 @@ class WorkerProcess:
         assert self._process is not None and self._process.stdout is not None
         while raw := await self._process.stdout.readline():
             answer = json.loads(raw)
+            self.cpu_s = answer.get("cpu_s", self.cpu_s)
             future = self._waiting.get(answer.get("id", "load"))
             if future is not None and not future.done():
                 future.set_result(answer)

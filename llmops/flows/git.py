@@ -21,7 +21,6 @@ _FIXED_VARIABLES = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_LITERAL_PATHSPECS": "1",
 }
 
 
@@ -40,7 +39,7 @@ class BaselineRef:
 
 def git_command(root: Path, *arguments: str) -> list[str]:
     """Build the command line of a question to git about the repository that a folder is in."""
-    return ["git", "-C", str(root), "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments]
+    return ["git", "-C", str(root), "-c", "core.fsmonitor=false", *arguments]
 
 
 def git_environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ from llmops.records import RowComparison, VerdictRecord
 from llmops.reports.numbers import count
 from llmops.reports.plain_text import defuse_log_commands, reveal, shorten, show, show_line
 from llmops.reports.rows import describe_side
-from llmops.reports.summary import STAND_IN_LABEL, describe_commit, metric_of, notes_of, rows_to_show, say
+from llmops.reports.summary import STAND_IN_LABEL, describe_commit, metric_of, name_limit, notes_of, rows_to_show, say
 
 NAME_LIMIT = 512
 """Azure Pipelines refuses longer names of tests."""
@@ -75,7 +75,7 @@ def _suite_of(row: RowComparison, evaluators: Sequence[str]) -> str:
 def _finding_case(finding: Finding) -> Case:
     warns = "" if finding.blocks else " (does not block)"
     return Case(
-        name=f"{finding.metric}: {finding.limit}",
+        name=name_limit(finding),
         result=_RESULTS[finding.outcome],
         kind=finding.outcome,
         message=say(finding) + warns,

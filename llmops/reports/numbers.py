@@ -26,8 +26,8 @@ def format_number(value: float | None, *, apart_from: float | None = None) -> st
 
 
 def format_difference(value: float | None) -> str:
-    """Write a difference with its sign; zero has none."""
-    text = format_number(value)
+    """Write a difference with three significant digits and its sign; zero has none."""
+    text = MISSING if value is None or not math.isfinite(value) else _round(value, 3)
     return f"+{text}" if value is not None and text not in (MISSING, "0") and value > 0 else text
 
 
@@ -48,5 +48,4 @@ def _round(value: float, digits: int) -> str:
     if exponent not in _PLAIN_EXPONENTS:
         return f"{value:.{digits}g}"
     text = f"{value:.{max(0, digits - 1 - exponent)}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text in ("-0", "0") else text
+    return text.rstrip("0").rstrip(".") if "." in text else text

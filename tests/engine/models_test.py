@@ -25,7 +25,7 @@ nodes:
   api: chat
 """
 PROMPT = "# system:\nAnswer with one of: yes, no.\n# user:\n{{question}}\n"
-SECRET = "sk-very-secret-value-1234567890"
+SECRET = "sk-very-secret-value-1234567890"  # noqa: S105 a made-up value that must not leak
 
 
 @pytest.fixture(scope="module")

@@ -177,11 +177,58 @@ def test_the_flows_own_module_comes_before_the_repositorys(repository: Repositor
     assert origins_of(repository) == {**OWN, "helper.py": "own"}
 
 
+def test_a_package_comes_before_a_plain_folder_of_the_same_name(repository: Repository) -> None:
+    repository.write({"flows/qa/answer.py": "import tools.one", "tools/one.py": "", "src/tools/__init__.py": ""})
+    repository.write({"src/tools/one.py": ""})
+    imported = {f".llmops/imported/src/tools/{name}.py": "imported" for name in ("__init__", "one")}
+    assert origins_of(repository) == {**OWN, **imported}
+
+
+def test_a_module_that_is_ignored_is_not_there(repository: Repository) -> None:
+    repository.write({".gitignore": "*_pb2.py\n", "flows/qa/answer.py": "import made_pb2", "made_pb2.py": ""})
+    assert origins_of(repository) == OWN
+
+
+def test_the_entry_of_a_flex_flow_may_be_a_local_package(repository: Repository) -> None:
+    repository.write({"flows/flex/flow.flex.yaml": "entry: texts.main:run\n", "texts/main.py": ""})
+    expected = {".llmops/imported/texts/main.py": "imported", "flow.flex.yaml": "own"}
+    assert origins_of(repository, "flows/flex") == expected
+
+
 def test_an_imported_package_brings_no_other_flow_with_it(repository: Repository) -> None:
     repository.write({"flows/__init__.py": "", "flows/common.py": "", "flows/qa/answer.py": "import flows.common"})
     repository.write({"flows/other/flow.dag.yaml": DAG})
     imported = {f".llmops/imported/flows/{name}": "imported" for name in ("__init__.py", "common.py")}
     assert origins_of(repository) == {**OWN, **imported}
+
+
+def test_a_flow_may_import_from_the_folder_of_another_flow(repository: Repository) -> None:
+    repository.write({"flows/other/__init__.py": "", "flows/other/flow.dag.yaml": DAG, "flows/other/x.py": ""})
+    repository.write({"flows/qa/answer.py": "import flows.other.x"})
+    names = ("__init__.py", "flow.dag.yaml", "x.py")
+    assert origins_of(repository) == {**OWN, **{f".llmops/imported/flows/other/{name}": "imported" for name in names}}
+
+
+def test_a_flow_may_import_itself_by_its_place_in_the_project(repository: Repository) -> None:
+    repository.write({"flows/qa/answer.py": "import flows.qa.helper", "flows/qa/helper.py": ""})
+    assert origins_of(repository) == {**OWN, "helper.py": "own"}
+    assert closure_of(repository).import_roots == (".",)
+
+
+def test_a_bad_link_beside_the_flow_does_no_harm(repository: Repository) -> None:
+    repository.write({"flows/qa/answer.py": "import helper"})
+    repository.link("src", os.devnull)
+    repository.link("helper.py", "helper.py")
+    assert origins_of(repository) == OWN
+
+
+def test_a_node_may_not_name_a_file_outside_of_the_project(empty: Repository) -> None:
+    project = Repository(root=empty.root / "apps/llm")
+    project.write({"flows/qa/flow.dag.yaml": DAG.replace("path: answer.py", "path: ../../../common.py")})
+    empty.write({"apps/common.py": ""})
+    empty.git("init", "--quiet")
+    with pytest.raises(UsageError, match=r"nodes\[0\]\.source\.path: leaves the project folder"):
+        closure_of(project)
 
 
 def test_includes_and_links_import_too(repository: Repository) -> None:

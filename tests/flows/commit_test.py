@@ -29,6 +29,16 @@ def test_line_endings_that_git_converts_differ_from_those_it_stores(repository: 
         assert digest_of(tree) != digest_of(repository)
 
 
+def test_replaced_objects_have_no_say(repository: Repository) -> None:
+    commit = repository.commit()
+    repository.write({"flows/qa/answer.py": "replaced"})
+    repository.commit()
+    old, new = (repository.git("rev-parse", f"{ref}:flows/qa/answer.py") for ref in ("HEAD~1", "HEAD"))
+    repository.git("replace", old, new)
+    with CommitTree(repository.root, commit) as tree:
+        assert read(tree, "flows/qa/answer.py").startswith(b"def answer")
+
+
 def test_links_are_resolved_in_the_commit(repository: Repository) -> None:
     repository.write({"shared/many/q.txt": "committed"})
     repository.link("flows/qa/many", "../../shared/many")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,6 +131,18 @@ def test_a_hooks_variables_do_not_lead_to_another_repository(
 def test_dirty_is_what_git_sees_changed_in_the_paths(forked: Repository, changed: str, *, dirty: bool) -> None:
     forked.write({changed: "changed"})
     assert git.is_dirty(forked.root / "flows", ["flows/qa", "shared"]) is dirty
+
+
+def test_asking_writes_nothing_and_runs_nothing(forked: Repository) -> None:
+    forked.write({"monitor": "#!/bin/sh\ntouch ran\n"})
+    (forked.root / "monitor").chmod(0o755)
+    forked.git("config", "core.fsmonitor", "./monitor")
+    index = forked.root / ".git/index"
+    os.utime(forked.root / "flows/qa/answer.py", (1, 1))
+    before = index.read_bytes()
+    assert not git.is_dirty(forked.root, ["flows"])
+    assert index.read_bytes() == before
+    assert not (forked.root / "ran").exists()
 
 
 GITHUB = "the target branch of this pull request (GITHUB_BASE_REF)"

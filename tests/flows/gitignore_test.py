@@ -69,6 +69,7 @@ def test_patterns_mean_what_they_mean_to_git(forest: Repository, seed: int) -> N
         (b"docs/**/*.md\n", "docs/a/b/c.md", True),
         (b"docs/**/*.md\n", "docs/c.md", True),
         (b"*.log\n!keep.log\n", "keep.log", False),
+        (b"*.log\n!keep/**\n", "keep/a/b.log", False),
         (b"", "a", None),
     ],
 )

@@ -25,7 +25,7 @@ FAILED = "(Failed)"
 def prepare(home: Path) -> None:
     """Keep promptflow to itself: no telemetry, no background service, no home folder of a person, no keyring."""
     home.mkdir(parents=True, exist_ok=True)
-    just_now = str(datetime.now())
+    just_now = str(datetime.now())  # noqa: DTZ005  promptflow writes local time, and then asks no index for its newest version
     checked = {"last_check_time": just_now, "last_hint_time": just_now}
     (home / "pf_version_check.json").write_text(json.dumps(checked), encoding="utf-8")
     (home / "pf.yaml").write_text("telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8")

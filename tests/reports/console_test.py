@@ -31,8 +31,8 @@ metric          candidate  baseline   diff  n/fail/unm  limit
 ─────────────────────────────────────────────────────────────────────────────
 accuracy             0.65       0.9  -0.25      19/1/1  ✗ min 0.8
                                                         ✗ max_regression 0.03
-max_failed              1         —      —              ✗ max 0
-max_unmeasured          1         —      —              ? max 0
+max_failed              1         —      —              ✗ max_failed 0
+max_unmeasured          1         —      —              ? max_unmeasured 0
 
 20 rows: 18 scored, 1 failed, 1 unmeasured.
 Against origin/main: 3 rows regressed, 1 improved.
@@ -44,8 +44,8 @@ Rows that flipped, worst first
 
 ✗ accuracy is 0.65, below the minimum of 0.8.
 ✗ accuracy fell by 0.25 against origin/main; 0.03 is allowed.
-✗ 1 row failed; 0 may.
-? 1 row is unmeasured; 0 may be.
+✗ max_failed 0: 1 of 20 rows failed in the flow; 0 may
+? max_unmeasured 0: 1 of 20 rows could not be measured; 0 may
 
 Reports
   HTML  .llmops/reports/a/report.html"""
@@ -106,7 +106,15 @@ def test_metrics_without_a_limit_come_last_and_are_counted_when_there_are_many()
     metrics = [dataclasses.replace(ACCURACY, name=f"recall_{at}") for at in range(20)]
     text = render(build_verdict(candidate=build_evaluation(*metrics, ACCURACY)), width=100, color=False)
     assert text.index("\naccuracy ") < text.index("recall_0")
-    assert "… 8 more metrics without a limit" in text
+    assert "… 14 more metrics without a limit" in text
+
+
+def test_a_limit_that_was_not_judged_is_neither_passed_nor_failed() -> None:
+    finding = build_finding(limit="max_regression 0.03", outcome="skipped", message="there is no baseline")
+    text = render(build_verdict(findings=(finding,)), width=100, color=False)
+    assert "passed. 1 limit: 1 not judged." in text
+    assert "max_regression 0.03  — not judged" in text
+    assert "\n— accuracy: max_regression 0.03: there is no baseline" in text
 
 
 def test_an_inconclusive_verdict_that_only_warns_says_so() -> None:
@@ -128,6 +136,10 @@ def test_several_experiments_share_one_table() -> None:
         "質問応答            ✓ passed    20       0          —  1 limit: 1 passed",
         "! stand-in model, not a real model",
     ]
+
+
+def test_a_width_counts_columns() -> None:
+    assert [display_width(text) for text in ("abc", "日本語", "e\u0301tat", "नमस्ते")] == [3, 6, 4, 4]
 
 
 def test_a_cut_counts_columns_and_not_characters() -> None:

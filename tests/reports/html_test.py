@@ -138,6 +138,23 @@ def test_flips_that_are_not_listed_are_counted() -> None:
     assert "37 more rows flipped and are not listed." in render(failed_verdict(regressed=40))
 
 
+def test_without_a_baseline_nothing_can_be_filtered_by_change() -> None:
+    text = render(build_verdict(worst=(build_row(1, build_side("App", 0.0)),)))
+    assert [field["value"] for field in Outline(text).all("input") if field["type"] == "radio"] == [
+        "all",
+        "failed",
+        "unmeasured",
+    ]
+    assert "accuracy.grade: 0" in text
+
+
+def test_a_limit_that_was_not_judged_says_so() -> None:
+    finding = build_finding(limit="max_regression 0.03", outcome="skipped", message="there is no baseline")
+    text = render(build_verdict(findings=(finding,)))
+    assert "not judged</span>" in text
+    assert '<bdi>max_regression 0.03</bdi> <span class="outcome-word">not judged</span>' in text
+
+
 def test_no_limit_and_no_rows_are_said_and_not_left_blank() -> None:
     text = render(build_verdict(findings=(), candidate=build_evaluation(dataclasses.replace(ACCURACY, value=None))))
     assert "<p>No limit was judged.</p>" in text

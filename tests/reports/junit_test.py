@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import junitparser
@@ -9,12 +10,20 @@ import pytest
 
 from llmops.records import VerdictRecord
 from llmops.reports.junit import NAME_LIMIT, render
-from tests.reports.verdicts import build_finding, build_row, build_side, build_verdict, failed_verdict, hostile_verdict
+from tests.reports.verdicts import (
+    build_evaluation,
+    build_finding,
+    build_row,
+    build_side,
+    build_verdict,
+    failed_verdict,
+    hostile_verdict,
+)
 
 
 def read(text: str) -> ET.Element:
     """Parse XML as strictly as the standard library does."""
-    return ET.fromstring(text)
+    return ET.fromstring(text)  # noqa: S314 - our own output
 
 
 def results(verdict: VerdictRecord) -> dict[str, dict[str, list[str]]]:
@@ -30,12 +39,17 @@ def test_limits_stand_with_their_evaluator_and_everything_else_in_the_gate() -> 
             "accuracy: max_regression 0.03": ["Failure"],
             "row 9": ["Error"],
         },
-        "gate": {"max_failed: max 0": ["Failure"], "max_unmeasured: max 0": ["Error"], "row 8": ["Failure"]},
+        "gate": {"max_failed 0": ["Failure"], "max_unmeasured 0": ["Error"], "row 8": ["Failure"]},
     }
 
 
 def test_a_passed_limit_is_a_passed_test() -> None:
     assert results(build_verdict()) == {"accuracy": {"accuracy: min 0.8": []}, "gate": {}}
+
+
+def test_a_limit_that_was_not_judged_is_a_skipped_test() -> None:
+    finding = build_finding(outcome="skipped", message="there is no baseline")
+    assert results(build_verdict(findings=(finding,)))["accuracy"] == {"accuracy: min 0.8": ["Skipped"]}
 
 
 def test_a_limit_on_a_metric_that_nobody_reported_is_in_the_gate() -> None:
@@ -47,8 +61,8 @@ def test_a_limit_on_a_metric_that_nobody_reported_is_in_the_gate() -> None:
 def test_the_counts_are_those_of_the_cases(verdict: VerdictRecord) -> None:
     root = read(render(verdict))
     for element in (root, *root.iter("testsuite")):
-        counted = [len(list(element.iter(tag))) for tag in ("testcase", "failure", "error")]
-        assert [int(element.attrib[name]) for name in ("tests", "failures", "errors")] == counted
+        counted = [len(list(element.iter(tag))) for tag in ("testcase", "failure", "error", "skipped")]
+        assert [int(element.attrib[name]) for name in ("tests", "failures", "errors", "skipped")] == counted
 
 
 def test_hostile_text_is_text() -> None:
@@ -57,6 +71,13 @@ def test_hostile_text_is_text() -> None:
         *("testsuites", "testsuite", "properties", "property", "testcase", "failure", "error"),
     }
     assert "##vso[" not in render(hostile_verdict())
+
+
+def test_a_row_that_several_evaluators_could_not_score_is_in_the_gate() -> None:
+    row = build_row(4, build_side(status="unmeasured", error="the judge is gone"))
+    evaluation = dataclasses.replace(build_evaluation(), evaluators={"accuracy": "sha256:1", "style": "sha256:2"})
+    suites = results(build_verdict(candidate=evaluation, worst=(row,)))
+    assert (suites["gate"], suites["style"]) == ({"row 4": ["Error"]}, {})
 
 
 def test_names_are_short_and_unique_in_their_suite() -> None:

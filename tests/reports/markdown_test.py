@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -17,6 +18,7 @@ from tests.reports.hostile import HOSTILE
 from tests.reports.verdicts import (
     ACCURACY,
     build_evaluation,
+    build_finding,
     build_row,
     build_side,
     build_verdict,
@@ -70,11 +72,10 @@ def test_a_report_holds_no_html_but_ours_and_no_link_or_image(verdict: VerdictRe
     assert {token.type for token in tokens(text)}.isdisjoint({"link_open", "image", "fence", "code_block"})
 
 
-def test_hostile_names_add_no_cell_to_a_table() -> None:
-    rows = "".join(token.type[0:5] + " " for token in READER.parse(render(hostile_verdict()))).split("tr_op")
-    cells = [row.count("td_op") for row in rows if "td_op" in row]
-    assert cells
-    assert set(cells) == {7}
+def test_hostile_names_and_limits_add_no_cell_to_a_table() -> None:
+    cells = [token for token in READER.parse(render(hostile_verdict())) if token.type in ("tr_close", "inline")]
+    last = [one.content for one, other in pairwise(cells) if other.type == "tr_close"]
+    assert last == ["Finding", *["❌ fail"] * len(HOSTILE)]
 
 
 @given(anything)
@@ -119,6 +120,11 @@ def test_a_cut_inside_of_a_fold_closes_it() -> None:
 def test_large_answers_are_shortened() -> None:
     row = build_row(1, build_side("a" * 1_000_000), build_side("b" * 1_000_000), change="regressed")
     assert len(render(failed_verdict(flipped=(row,), worst=()))) < 5_000
+
+
+def test_a_limit_that_was_not_judged_has_its_own_mark() -> None:
+    finding = build_finding(limit="max_regression 0.03", outcome="skipped", message="there is no baseline")
+    assert "| max\\_regression 0.03 | ⚪ not judged |" in render(build_verdict(findings=(finding,)))
 
 
 def test_metrics_without_a_limit_are_folded() -> None:

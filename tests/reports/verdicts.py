@@ -176,15 +176,20 @@ FAILED_FINDINGS = (
         message="accuracy fell by 0.25 against origin/main; 0.03 is allowed.",
     ),
     build_finding(
-        metric="max_failed", limit="max 0", outcome="fail", value=1.0, interval=None, message="1 row failed; 0 may."
+        metric="max_failed",
+        limit="max_failed 0",
+        outcome="fail",
+        value=1.0,
+        interval=None,
+        message="1 of 20 rows failed in the flow; 0 may",
     ),
     build_finding(
         metric="max_unmeasured",
-        limit="max 0",
+        limit="max_unmeasured 0",
         outcome="inconclusive",
         value=1.0,
         interval=None,
-        message="1 row is unmeasured; 0 may be.",
+        message="1 of 20 rows could not be measured; 0 may",
     ),
 )
 

@@ -270,7 +270,12 @@ class _Job:
     def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
             log = self.runs.state / "logs" / f"{Path(self.request.source.ref.path).name}-{self._identity[:12]}.log"
-            self._runner = LineRunner(self._worker_spec(), log, self.request.concurrency, self.request.line_timeout_s)
+            self._runner = LineRunner(
+                self._worker_spec(),
+                log,
+                concurrency=self.request.concurrency,
+                line_timeout_s=self.request.line_timeout_s,
+            )
         return self._runner
 
     def _worker_spec(self) -> WorkerSpec:

@@ -58,7 +58,7 @@ class StandInProcess:
     """
 
     def __init__(self, *, latency_ms: float = 0.0, port: int = 0, deadline_s: float = 30.0) -> None:
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (`close` closes it)
         self._child = _start_child(latency_ms=latency_ms, port=port, log=self._log)
         try:
             self.port = _read_port(self._child, self._log, deadline_s)

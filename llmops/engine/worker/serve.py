@@ -87,6 +87,7 @@ def _run_line(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
     except BaseException as error:  # whatever a flow raises, SystemExit included, is that line's own failure
         answer |= {"status": failures.status(error), "error": failures.describe(error)}
     answer["duration_s"] = round(time.perf_counter() - started, 6)
+    answer["cpu_s"] = time.process_time()
     pipe.send(answer)
 
 

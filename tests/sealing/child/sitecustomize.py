@@ -10,7 +10,7 @@ class LeavesTheMachineError(RuntimeError):
     """A test, or a process that it started, tried to reach another machine."""
 
 
-_LOCAL_NAMES = frozenset({"", "localhost", "localhost.localdomain", "::1", "0.0.0.0", "::"})
+_LOCAL_NAMES = frozenset({"", "localhost", "localhost.localdomain", "::1", "0.0.0.0", "::"})  # noqa: S104
 
 
 def is_local(host: object) -> bool:
