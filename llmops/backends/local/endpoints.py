@@ -336,7 +336,9 @@ def _judge_split(endpoint: str, traffic: Mapping[str, int] | None, mirror: Mappi
             found=str(dict(traffic)),
             expected="whole percents with the sum 0 or 100",
         )
-    if mirror is not None and (len(mirror) > 1 or not all(type(p) is int and 0 < p <= _MIRROR_LIMIT for p in mirror.values())):
+    if mirror is not None and (
+        len(mirror) > 1 or not all(type(p) is int and 0 < p <= _MIRROR_LIMIT for p in mirror.values())
+    ):
         raise UsageError.of(
             "not a mirror",
             where=f"endpoint '{endpoint}'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -65,6 +66,7 @@ class ServedDeployment:
     _process: ServingProcess | None = None
     _upstream: Upstream | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _emptied: asyncio.Event = field(default_factory=asyncio.Event)
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
     _supervisor: asyncio.Task[None] | None = None
 
@@ -108,6 +110,8 @@ class ServedDeployment:
                 turn.set_result(None)
                 return
         self.in_flight -= 1
+        if self.in_flight == 0:
+            self._emptied.set()
 
     async def upstream(self) -> Upstream:
         """Return the way to the process; waits while it is being started again.
@@ -123,9 +127,10 @@ class ServedDeployment:
 
     async def drain(self, *, timeout_s: float) -> None:
         """Return when no request is in it, or the time is over; the caller lets no new ones in."""
-        deadline = time.monotonic() + timeout_s
-        while (self.in_flight or self.queued) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
+        if self.in_flight:
+            self._emptied.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), timeout_s)
 
     async def stop(self) -> None:
         """End the process for good."""
