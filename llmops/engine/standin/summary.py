@@ -1,7 +1,5 @@
 """Summaries made of a text's own sentences."""
 
-# ruff: noqa: RUF001  (sentences end with the marks of other scripts, too)
-
 from __future__ import annotations
 
 import re
@@ -10,10 +8,10 @@ from collections import Counter
 from llmops.engine.standin.similarity import words
 
 DEFAULT_WORDS = 80
-_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?=\s|$)|[.!?](?=\S)[^.!?\n]*)*[.!?。！？]*", re.M)
-_WORD_LIMIT = re.compile(r"\b(\d{1,4})[\s-]*words?\b", re.I)
+_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?=\s|$)|[.!?](?=\S)[^.!?\n]*)*[.!?。！？]*", re.MULTILINE)
+_WORD_LIMIT = re.compile(r"\b(\d{1,4})[\s-]*words?\b", re.IGNORECASE)
 _SENTENCE_LIMIT = re.compile(
-    r"\b(one|two|three|four|five|single|\d{1,2})(?:\s+(?:or|to)\s+\w+)?[\s-]+(?:\w+[\s-]+)?sentences?\b", re.I
+    r"\b(one|two|three|four|five|single|\d{1,2})(?:\s+(?:or|to)\s+\w+)?[\s-]+(?:\w+[\s-]+)?sentences?\b", re.IGNORECASE
 )
 _NUMBERS = {"single": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _LEAD_BONUS = 0.15

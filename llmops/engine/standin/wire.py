@@ -24,7 +24,7 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 _CHUNKS = re.compile(r"\S*\s*")
 
 
-class RequestRefused(Exception):  # noqa: N818  (it is an answer of the server, not an error of llmops)
+class RequestRefused(Exception):
     """The request gets an OpenAI-shaped error.
 
     Args:
