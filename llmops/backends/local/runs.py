@@ -202,8 +202,10 @@ class _Job:
     def _identity(self) -> str:
         """Digest over all that decides a line's outcome but its inputs."""
         request = self.request
+        flow = request.source.flow
         parts = [
             request.source.ref.digest,
+            [flow.definition, flow.entry],
             dict(request.source.ref.variants),
             {name: identity(connection) for name, connection in request.connections.items()},
             dict(request.environment_variables),
