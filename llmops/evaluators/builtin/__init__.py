@@ -9,25 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
-from llmops.core.limits import MetricSpec
-
-BuiltinName = Literal[
-    "exact_match",
-    "contains",
-    "regex",
-    "json_schema",
-    "numeric_close",
-    "set_match",
-    "classification",
-    "token_f1",
-    "rouge_l",
-    "similarity",
-    "latency",
-    "tokens",
-    "cost",
-]
+from llmops.core.limits import BuiltinName, MetricSpec
 
 _RATIO = (0.0, 1.0)
 
