@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmops import __version__
-from llmops.errors import ExitCode, LlmopsError, Problem, UsageError
+from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, near_match
 
 if TYPE_CHECKING:
     from llmops.commands.context import Context
@@ -60,11 +60,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
     parser = _build_parser()
-    arguments = parser.parse_args(_with_variables(argv, env, parser))
+    arguments, unknown = parser.parse_known_args(_with_variables(argv, env, parser))
+    if unknown:
+        raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
     if not hasattr(arguments, "run"):
         parser.print_help()
         arguments.run = lambda _: ExitCode.PASS
     return arguments
+
+
+def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
+    known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 as in _with_variables
+    fix = next((hint for text in unknown if (hint := near_match(text.partition("=")[0], known))), "")
+    found = " ".join(unknown)
+    return UsageError.of("unknown arguments", where=parser.prog, found=found, fix=fix or f"Run `{parser.prog} --help`.")
 
 
 def _build_parser() -> _Parser:
@@ -72,6 +81,7 @@ def _build_parser() -> _Parser:
         prog="llmops",
         description="CI/CD for LLM applications built as flows.",
         epilog=EPILOG,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"llmops {__version__}")
@@ -83,7 +93,11 @@ def _build_parser() -> _Parser:
 
 def _add(commands: Any, name: str, summary: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        name,
+        help=summary,
+        description=summary,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     return parser
@@ -184,7 +198,9 @@ def _gate(arguments: argparse.Namespace) -> int:
 def _add_report(commands: Any) -> None:
     parser = _add(commands, "report", "render a verdict again", _report)
     parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or the folder that holds one")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the reports; the verdict's own if left out")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="folder for the reports; the verdict's own if left out"
+    )
     parser.add_argument("--format", action="append", default=[], help="json, markdown, junit or html; all if left out")
     _add_json(parser)
 
@@ -235,7 +251,8 @@ def _add_setup(commands: Any) -> None:
 def _setup(_: argparse.Namespace) -> int:
     from llmops.commands.setup import setup
 
-    return setup(write=_context().write)
+    context = _context()
+    return setup(write=context.write, env=context.env)
 
 
 def _add_stand_in(commands: Any) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FLOWS = Path(__file__).with_name("flows")
+FLOWS = Path(__file__).with_name("samples")
 DEADLINE_S = 120
 
 EXPERIMENT = """\

@@ -93,7 +93,9 @@ def test_an_evaluator_that_fails_on_every_row_is_inconclusive(project: TinyProje
 
 
 def test_a_regression_against_head_fails_and_names_the_rows_that_flipped(project: TinyProject) -> None:
-    project.replace("flows/answer/answer.py", "return question[::-1]", 'return question[::-1] if "1" in question else ""')
+    project.replace(
+        "flows/answer/answer.py", "return question[::-1]", 'return question[::-1] if "1" in question else ""'
+    )
     code, verdict = project.check("--baseline", "HEAD")
     assert code == 10
     assert findings(verdict)["accuracy max_regression"] == "fail"
@@ -163,7 +165,11 @@ BAD_INPUT = {
         ("config/experiments/tiny.yaml", "rows.jsonl", "rowz.jsonl"),
         "config/experiments/tiny.yaml:3: datasets.rows.path: ",
     ),
-    "malformed line": (("check",), ("rows.jsonl", '"expected": "1 noitseuq"}', '"expected": "1 noitseuq"'), "rows.jsonl:2"),
+    "malformed line": (
+        ("check",),
+        ("rows.jsonl", '"expected": "1 noitseuq"}', '"expected": "1 noitseuq"'),
+        "rows.jsonl:2",
+    ),
     "column that does not exist": (
         ("check",),
         ("config/experiments/tiny.yaml", "${data.question}", "${data.query}"),
@@ -187,7 +193,7 @@ BAD_INPUT = {
     "unknown ref": (("check", "--baseline", "mian"), None, "did you mean 'main'?"),
     "unknown environment": (("check", "--environment", "lokal"), None, "did you mean 'local'?"),
     "unknown data set": (("check", "--dataset", "row"), None, "did you mean 'rows'?"),
-    "unknown option": (("check", "--enviroment", "local"), None, "unrecognized arguments: --enviroment local"),
+    "unknown option": (("check", "--enviroment", "local"), None, "did you mean '--environment'?"),
     "no number": (("check", "--concurrency", "many"), None, "--concurrency"),
 }
 
