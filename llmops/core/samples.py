@@ -18,6 +18,7 @@ MANY_ROWS = 5000
 """Above this many rows bounded values are rounded to 4096 steps of their range, against what is to be shown."""
 _STEPS = 4096
 _PROPORTION = (0.0, 1.0)
+_BINARY = {-1.0, 0.0, 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +162,8 @@ def _sample(
     is_difference: bool = False,
 ) -> Sample:
     kind = kind_of(spec, design.repeats)
+    if kind == "binary" and not all({low, high} <= _BINARY for low, high in ends):
+        kind = "bounded"
     step = None
     if kind == "bounded" and len(ends) + both_failed > MANY_ROWS:
         step = (bounds[1] - bounds[0]) / _STEPS
