@@ -191,22 +191,28 @@ class _Answer:
     finding: Finding
     rule: Rule | None = None
     sample: Sample | None = None
+    p_pass: float = 1.0
+    p_fail: float = 1.0
     signed_limit: float = 0.0
     at_least: bool = True
-
-    @property
-    def is_statistical(self) -> bool:
-        return self.finding.p_fail is not None
+    is_statistical: bool = False
 
     def settle(self, adjusted: float, alpha: float) -> None:
         """Set the outcome; a limit that is proved to hold and to be violated was violated in one of several looks."""
-        p_pass = self.finding.p_pass
         verdict: FindingOutcome = "inconclusive"
         if adjusted <= alpha:
             verdict = "fail"
-        elif p_pass is not None and p_pass <= self.question.alpha:
+        elif self.p_pass <= self.question.alpha:
             verdict = "pass"
-        self.finding = dataclasses.replace(self.finding, outcome=verdict, p_adjusted=adjusted)
+        self.finding = dataclasses.replace(
+            self.finding,
+            outcome=verdict,
+            p_pass=self.p_pass,
+            p_fail=self.p_fail,
+            p_adjusted=adjusted,
+            rule=self.rule.name if self.rule else PERCENTILES,
+            is_guaranteed=self.rule.is_guaranteed if self.rule else True,
+        )
 
     def explained(self) -> Finding:
         """Return the finding with what people ask next: bounds, power, rows needed."""
@@ -219,6 +225,9 @@ class _Answer:
             high = bound(self.rule, self.sample, alpha, lower=False)
             if low is not None and high is not None:
                 changes["bounds"] = (low, high)
+            if self.question.kind == "max_regression":
+                better, _ = p_values(self.rule, self.sample, 0.0, at_least=self.at_least, enough=alpha)
+                changes["is_improved"] = better <= alpha
             changes["power"] = describe_power(
                 self.rule, self.sample, self.signed_limit, at_least=self.at_least, alpha=alpha
             )
@@ -237,7 +246,7 @@ def _decide(gate: Gate, answers: Sequence[_Answer]) -> None:
         return
     alpha = min(answer.question.alpha for answer in statistical)
     adjusted = holm_in_shares(
-        [answer.finding.p_fail or 0.0 for answer in statistical],
+        [answer.p_fail for answer in statistical],
         [answer.question.threshold.critical for answer in statistical],
         gate.critical_share,
     )
@@ -303,14 +312,17 @@ def _weighed(
         return _refused(question, base, "an approximate method holds for one look only")
     passing, failing = p_values(rule, sample, limit, at_least=at_least, enough=question.alpha)
     before = earlier.get(question_name(base), (1.0, 1.0))
-    finding = dataclasses.replace(
-        base,
-        rule=rule.name,
-        is_guaranteed=rule.is_guaranteed,
+    return _Answer(
+        question=question,
+        finding=base,
+        rule=rule,
+        sample=sample,
         p_pass=min(passing, before[0]),
         p_fail=min(failing, before[1]),
+        signed_limit=limit,
+        at_least=at_least,
+        is_statistical=True,
     )
-    return _Answer(question=question, finding=finding, rule=rule, sample=sample, signed_limit=limit, at_least=at_least)
 
 
 UNBOUNDED = (
@@ -375,11 +387,7 @@ def _answer_regression(
     if metric.kind == "percentile":
         return _shifted(question, gate, base, samples, limit, metric.higher_is_better, earlier)
     scale = metric.n if metric.kind == "sum" else 1
-    answer = _weighed(question, gate, base, samples.difference, limit / max(scale, 1), metric.higher_is_better, earlier)
-    if answer.rule and answer.sample:
-        better, _ = p_values(answer.rule, answer.sample, 0.0, at_least=metric.higher_is_better, enough=question.alpha)
-        answer.finding = dataclasses.replace(answer.finding, is_improved=better <= question.alpha)
-    return answer
+    return _weighed(question, gate, base, samples.difference, limit / max(scale, 1), metric.higher_is_better, earlier)
 
 
 def _compared_with_baseline(
@@ -412,10 +420,15 @@ def _shifted(
         return _refused(question, base, "the change of a percentile cannot be judged while rows are drawn")
     passing, failing = percentile_shift(samples.value, samples.baseline, limit, at_least=at_least)
     before = earlier.get(question_name(base), (1.0, 1.0))
-    finding = dataclasses.replace(
-        base, rule=PERCENTILES, is_guaranteed=True, p_pass=min(passing, before[0]), p_fail=min(failing, before[1])
+    return _Answer(
+        question=question,
+        finding=base,
+        p_pass=min(passing, before[0]),
+        p_fail=min(failing, before[1]),
+        signed_limit=limit,
+        at_least=at_least,
+        is_statistical=True,
     )
-    return _Answer(question=question, finding=finding, signed_limit=limit, at_least=at_least)
 
 
 def _compare(value: float, bounds: Interval | None, unknown: int, limit: float, *, at_least: bool) -> FindingOutcome:
