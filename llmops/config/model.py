@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from llmops.core.declare import setting
 from llmops.core.limits import Gate, MetricSpec
+from llmops.core.release_rules import Requires, Rollout
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
 
@@ -119,6 +120,14 @@ class Environment:
     )
     environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
     stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
+    endpoint: str = setting(
+        "Name of an experiment's endpoint; {experiment} and {environment} stand for their names.",
+        default="{experiment}-{environment}",
+        minLength=1,
+    )
+    rollout: Rollout = setting("How a new version gets its traffic.", factory=Rollout)
+    requires: Requires = setting("What a version must bring along to serve here.", factory=Requires)
+    serving: Mapping[str, Any] = setting("Settings of deployments that only the backend knows.", factory=dict)
     overrides: Mapping[str, ExperimentOverrides] = setting(
         "Experiment name to settings that hold in this environment: mappings merge by key, all else replaces.",
         factory=dict,
