@@ -112,6 +112,12 @@ def _add_layered(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line-timeout-s", metavar="S", help="seconds that one line may take")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON instead of text")
 
@@ -122,6 +128,9 @@ def _add_check(commands: Any) -> None:
     _add_layered(parser)
     parser.add_argument("--baseline", metavar="REF", help="git ref to compare with, or none")
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the reports")
+    parser.add_argument(
+        "--add-repeats", metavar="K", type=_positive, default=0, help="measure each row K times more and pool"
+    )
     _add_json(parser)
 
 
@@ -135,6 +144,7 @@ def _check(arguments: argparse.Namespace) -> int:
         baseline=arguments.baseline,
         output=arguments.output,
         json_output=arguments.json,
+        add_repeats=arguments.add_repeats,
     )
 
 

@@ -172,6 +172,7 @@ class EvaluationRecord(Record):
     Attributes:
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
+        judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
         rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
@@ -185,6 +186,7 @@ class EvaluationRecord(Record):
     scored: int
     failed: int
     unmeasured: int
+    judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

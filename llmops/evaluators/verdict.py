@@ -20,6 +20,7 @@ from llmops.core.gate import exit_code, find_metric, judge, outcome, question_na
 from llmops.core.limits import Gate, MetricSpec
 from llmops.core.metrics import Finding, Metric, Outcome, ScoredRow, Scores
 from llmops.core.samples import Design
+from llmops.evaluators.comparability import require_comparable
 from llmops.evaluators.evaluation import ReadLines, Specs, read_scored_rows, read_scores
 from llmops.records import (
     ROWS_SHOWN,
@@ -153,13 +154,19 @@ def decide(state: Path, case: Case, read_lines: ReadLines) -> VerdictRecord:
         state: the project's `.llmops/` folder.
         case: what is judged.
         read_lines: yields the lines of a run in order.
+
+    Raises:
+        UsageError: candidate and baseline were not measured alike.
     """
+    if case.baseline is not None:
+        require_comparable(case.candidate, case.baseline)
     identifier = f"{case.experiment}-{case.evidence[:12]}"
     path = state / "verdicts" / f"{identifier}.json"
     if path.exists():
         return read_record(path, VerdictRecord)
     history = read_looks(state, case.family) if case.gate.add_repeats else None
-    earlier = history.looks if history else ()
+    this = (case.candidate.id, case.baseline.id if case.baseline else None)
+    earlier = [look for look in history.looks if (look.candidate, look.baseline) != this] if history else []
     record = _judge(state, case, read_lines, identifier, earlier)
     write_record(path, record)
     if case.gate.add_repeats:
