@@ -138,8 +138,17 @@ def _cells() -> Iterator[Cell]:
                 yield Cell(n=n, points=points, discordance=discordance, design="sequential")
             yield Cell(n=n, points=points, discordance=0.2, design="sequential", metrics=5)
     for points in (-6.0, -5.0, 0.0):
-        for n, looks in ((15, 50), (30, 50), (60, 5), (120, 5)):
+        for n, looks in ((15, 50), (60, 5), (120, 5)):
             yield Cell(n=n, points=points, discordance=0.2, noise=0.1, design="repeats", looks=looks)
+    yield Cell(n=30, points=-5.0, discordance=0.2, noise=0.1, design="repeats", looks=50)
+    for points, discordance, n in (
+        (5.0, 0.1, 260),
+        (5.0, 0.2, 510),
+        (5.0, 0.3, 760),
+        (-15.0, 0.2, 510),
+        (-15.0, 0.3, 760),
+    ):
+        yield Cell(n=n, points=points, discordance=discordance, design="sequential")
     for points in (-6.0, -5.0, 0.0, 5.0):
         for n in (30, 60, 120):
             yield Cell(n=n, points=points, discordance=0.2, design="this_dataset")
@@ -504,7 +513,7 @@ def _job(job: tuple[Cell, int, int]) -> tuple[Cell, Tally]:
 
 def run(cells: Sequence[Cell], pulls: int, seed: int, processes: int) -> dict[Cell, Tally]:
     """Simulate all cells, those with the most work first."""
-    ordered = sorted(cells, key=lambda cell: (cell.design != "repeats", -cell.n * cell.metrics, cell.design))
+    ordered = sorted(cells, key=lambda cell: (-cell.looks, -cell.n * cell.metrics, cell.design))
     jobs = [(cell, pulls, seed) for cell in ordered]
     results: dict[Cell, Tally] = {}
     with multiprocessing.get_context("fork").Pool(processes) as pool:

@@ -185,14 +185,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _add_gate(commands: Any) -> None:
     parser = _add(commands, "gate", "judge an evaluation by the experiment's limits", _gate)
-    parser.add_argument("evaluation", metavar="EVALUATION", help="the id that `llmops evaluate` printed")
+    parser.add_argument("evaluation", metavar="EVALUATION", nargs="?", help="the id that `llmops evaluate` printed")
     parser.add_argument("--baseline", metavar="EVALUATION", help="the baseline's evaluation")
+    parser.add_argument("--power", metavar="EXPERIMENT", help="only say what the experiment's data set can find")
     _add_layered(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the verdict here too")
     _add_json(parser)
 
 
 def _gate(arguments: argparse.Namespace) -> int:
+    if arguments.power:
+        from llmops.commands.gate_power import gate_power
+
+        return gate_power(
+            context=_context(),
+            experiment=arguments.power,
+            flags=_options(arguments),
+            json_output=arguments.json,
+        )
+    if not arguments.evaluation:
+        raise UsageError.of("no evaluation is named", where="llmops gate", fix="Name one, or use --power EXPERIMENT.")
     from llmops.commands.gate import gate
 
     return gate(

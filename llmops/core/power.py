@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from llmops.core.limits import MetricSpec
 from llmops.core.rules import Rule, p_values
-from llmops.core.samples import Sample
+from llmops.core.samples import Sample, kind_of, support
 from llmops.core.statistics import Tally
 from llmops.core.statistics.distributions import STANDARD_NORMAL
 
@@ -56,6 +58,29 @@ def spread_of(sample: Sample) -> Spread:
         deviation=math.sqrt(max(square, least)),
         lowest=sample.lowest,
         highest=sample.highest,
+    )
+
+
+def assumed_spread(spec: MetricSpec, *, is_difference: bool, repeats: int, discordance: float = DISCORDANCE) -> Spread:
+    """Assume how a metric's rows vary before any run has shown it.
+
+    Scores between bounds are taken to vary as scores of 0 and 1 would, stretched over the bounds: at most.
+
+    Args:
+        spec: a metric with bounds.
+        is_difference: whether the spread is that of candidate minus baseline.
+        repeats: measurements of each row.
+        discordance: share of rows that change between two runs.
+    """
+    lowest, highest = support(spec)
+    width = highest - lowest
+    deviation = width * (math.sqrt(discordance) if is_difference else 0.5)
+    return Spread(
+        is_binary=kind_of(spec, repeats) == "binary",
+        is_difference=is_difference,
+        deviation=deviation,
+        lowest=-width if is_difference else lowest,
+        highest=width if is_difference else highest,
     )
 
 
@@ -181,16 +206,16 @@ def _scaled(tally: Tally, factor: float, rows: int) -> Tally:
     return _counts(tuple(scaled))
 
 
-def _smallest(is_enough: object, start: int) -> int | None:
+def _smallest(is_enough: Callable[[int], bool], start: int) -> int | None:
     high = start
-    while not is_enough(high):  # type: ignore[operator]
+    while not is_enough(high):
         high *= 2
         if high > MOST_ROWS:
             return None
     low = max(start, high // 2)
     while high - low > max(1, high // 50):
         middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)  # type: ignore[operator]
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
     return high
 
 

@@ -268,7 +268,11 @@ def _error_rate_notes(gate: Gate, findings: Sequence[Finding], looks: int) -> li
     notes = [f"error rates: {rates}"]
     if approximate:
         notes.append(f"no guarantee for {', '.join(dict.fromkeys(approximate))}: the method is approximate")
-    notes += [f"power, {finding.metric} {finding.limit}: {finding.power}" for finding in judged if finding.power]
+    notes += [
+        f"power, {finding.metric} {finding.limit}: {finding.power}"
+        for finding in judged
+        if finding.power and not finding.slice
+    ]
     return notes
 
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from operator import mul
 
 SHARES = tuple(0.95 * 0.6**step for step in range(10))
 """What the gamblers stake, as shares of the largest stake that cannot ruin them."""
@@ -44,13 +45,21 @@ def log_capital(tally: Tally, limit: float, lowest: float) -> float:
     Source: the diversified bets of Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by
     betting, section 5.
     """
+    if not tally:
+        return 0.0
     if limit <= lowest + _ROOM:
         is_disproved = limit < lowest - _ROOM or any(value > lowest + _ROOM for value, _ in tally)
         return math.inf if is_disproved else 0.0
-    stakes = (share / (limit - lowest) for share in SHARES)
-    return log_mean_exp(
-        [math.fsum(count * math.log1p(stake * (value - limit)) for value, count in tally) for stake in stakes]
-    )
+    gains = [_log_gains(value, limit, lowest) for value, _ in tally]
+    counts = [count for _, count in tally]
+    return log_mean_exp([math.fsum(map(mul, counts, column)) for column in zip(*gains, strict=True)])
+
+
+@lru_cache(maxsize=65536)
+def _log_gains(value: float, limit: float, lowest: float) -> tuple[float, ...]:
+    """Return the logarithm of what each gambler's capital is multiplied by."""
+    excess = (value - limit) / (limit - lowest)
+    return tuple(math.log1p(share * excess) for share in SHARES)
 
 
 def betting_above(tally: Tally, limit: float, lowest: float) -> float:
