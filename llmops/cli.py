@@ -112,6 +112,12 @@ def _add_layered(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line-timeout-s", metavar="S", help="seconds that one line may take")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON instead of text")
 
@@ -122,6 +128,9 @@ def _add_check(commands: Any) -> None:
     _add_layered(parser)
     parser.add_argument("--baseline", metavar="REF", help="git ref to compare with, or none")
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the reports")
+    parser.add_argument(
+        "--add-repeats", metavar="K", type=_positive, default=0, help="measure each row K times more and pool"
+    )
     _add_json(parser)
 
 
@@ -135,6 +144,7 @@ def _check(arguments: argparse.Namespace) -> int:
         baseline=arguments.baseline,
         output=arguments.output,
         json_output=arguments.json,
+        add_repeats=arguments.add_repeats,
     )
 
 
@@ -175,14 +185,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _add_gate(commands: Any) -> None:
     parser = _add(commands, "gate", "judge an evaluation by the experiment's limits", _gate)
-    parser.add_argument("evaluation", metavar="EVALUATION", help="the id that `llmops evaluate` printed")
+    parser.add_argument("evaluation", metavar="EVALUATION", nargs="?", help="the id that `llmops evaluate` printed")
     parser.add_argument("--baseline", metavar="EVALUATION", help="the baseline's evaluation")
+    parser.add_argument("--power", metavar="EXPERIMENT", help="only say what the experiment's data set can find")
     _add_layered(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the verdict here too")
     _add_json(parser)
 
 
 def _gate(arguments: argparse.Namespace) -> int:
+    if arguments.power:
+        from llmops.commands.gate_power import gate_power
+
+        return gate_power(
+            context=_context(),
+            experiment=arguments.power,
+            flags=_options(arguments),
+            json_output=arguments.json,
+        )
+    if not arguments.evaluation:
+        raise UsageError.of("no evaluation is named", where="llmops gate", fix="Name one, or use --power EXPERIMENT.")
     from llmops.commands.gate import gate
 
     return gate(

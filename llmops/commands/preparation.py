@@ -79,6 +79,8 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
         for name, entry in experiment.evaluators.items()
         if (source := collector.attempt(lambda entry=entry: _read_evaluator(tree, entry)))  # type: ignore[misc]
     }
+    if summary:
+        collector.extend(_check_slices(project, experiment, summary))
     if summary and flow:
         collector.extend(_check_mappings(project, experiment, summary, flow, evaluators))
     if len(evaluators) == len(experiment.evaluators):
@@ -307,6 +309,21 @@ def _check_mapping(
             where=where,
         )
     )
+
+
+def _check_slices(project: Project, experiment: Experiment, summary: DataSummary) -> list[Problem]:
+    return [
+        Problem(
+            what="a slice by a column that the data set does not have",
+            where=locate(project, experiment.name, ("gate", "thresholds", index, "slices")),
+            found=f"'{column}'",
+            expected=", ".join(map(repr, sorted(summary.columns))),
+            fix=near_match(column, sorted(summary.columns)),
+        )
+        for index, threshold in enumerate(experiment.gate.thresholds)
+        for column in threshold.slices
+        if column not in summary.columns
+    ]
 
 
 def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping[str, FlowSource]) -> list[Problem]:
