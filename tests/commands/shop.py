@@ -124,9 +124,7 @@ class Shop:
 
     def status(self) -> dict[str, Any]:
         return self._json(
-            lambda: status(
-                context=self.context, tools=self.tools, experiment=None, environment=None, json_output=True
-            )
+            lambda: status(context=self.context, tools=self.tools, experiment=None, environment=None, json_output=True)
         )
 
     def models(self) -> list[dict[str, Any]]:
@@ -142,6 +140,10 @@ class Shop:
                 context=self.context, tools=self.tools, model="tiny", version=None, environment="dev", json_output=True
             )
         )
+
+    def show_after_register(self) -> dict[str, Any]:
+        self.register()
+        return self.show()
 
     def verify(self, package: Path | None = None) -> tuple[int, dict[str, str]]:
         code = verify_model(
@@ -183,8 +185,8 @@ class Shop:
     def rollouts(self) -> list[dict[str, Any]]:
         """Read every record of a rollout, oldest first."""
         folder = self.project.root / ".llmops/rollouts"
-        records = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
-        return sorted(records, key=lambda record: record["ended_at"])
+        paths = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
     @contextmanager
     def _open(self, environment: Environment, *_: object) -> Iterator[Delivery]:
