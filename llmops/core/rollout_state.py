@@ -25,6 +25,7 @@ PREVIOUS = "llmops.previous"
 ROLLED_BACK = "llmops.rolled-back"
 
 VERSION = "llmops.version"
+MADE_BY = "llmops.made-by"
 PROBED = "llmops.probed"
 EVALUATED = "llmops.evaluated"
 VERDICT = "llmops.verdict"
