@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +65,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def put_under_load(port: int, key: str, concurrency: int, cpu: Callable[[], float]) -> Load:
+async def put_under_load(port: int, key: str, concurrency: int, *, pid: int) -> Load:
     """Send the requests over as many connections as are in flight at once."""
     client = Upstream(port)
     headers = [(b"authorization", f"Bearer {key}".encode()), (b"content-type", b"application/json")]
@@ -81,7 +80,7 @@ async def put_under_load(port: int, key: str, concurrency: int, cpu: Callable[[]
             latencies.append((time.perf_counter() - started) * 1000)
             assert answer.status == 200, body
 
-    started, computed = time.perf_counter(), cpu()
+    started, computed = time.perf_counter(), cpu_seconds(pid)
     await asyncio.gather(*(send_some() for _ in range(concurrency)))
     took = time.perf_counter() - started
     client.close()
@@ -90,7 +89,7 @@ async def put_under_load(port: int, key: str, concurrency: int, cpu: Callable[[]
         per_second=REQUESTS / took,
         p50=latencies[REQUESTS // 2],
         p99=latencies[REQUESTS * 99 // 100],
-        cpu=(cpu() - computed) * 1000 / REQUESTS,
+        cpu=(cpu_seconds(pid) - computed) * 1000 / REQUESTS,
     )
 
 
@@ -114,17 +113,16 @@ def measure(folder: Path) -> None:
         print(f"{'in flight':>9}  {'':8} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms/request':>15}")
         for concurrency in CONCURRENCIES:
             for what, port, pid in (("direct", direct_port, serving["pid"]), ("router", router.port, router.pid)):
-                load = asyncio.run(put_under_load(port, key, concurrency, lambda pid=pid: cpu_seconds(pid)))
-                print(
-                    f"{concurrency:>9}  {what:8} {load.per_second:>10.0f} {load.p50:>8.2f} {load.p99:>8.2f} {load.cpu:>15.2f}"
-                )
+                load = asyncio.run(put_under_load(port, key, concurrency, pid=pid))
+                figures = f"{load.per_second:>10.0f} {load.p50:>8.2f} {load.p99:>8.2f} {load.cpu:>15.2f}"
+                print(f"{concurrency:>9}  {what:8} {figures}")
     finally:
         endpoints.stop(ENDPOINT)
 
 
 def port_of(pid: int) -> int:
     """Find where a process listens on loopback."""
-    sockets = {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
+    sockets = {str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()}
     for line in Path("/proc/net/tcp").read_text(encoding="utf-8").splitlines()[1:]:
         fields = line.split()
         if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
