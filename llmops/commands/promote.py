@@ -82,7 +82,7 @@ def promote(
         judge = build_judge(release, package, stack)
         result = release.driver(judge, lambda _: (model, package)).release(wanted)
         quiet = f"{target.endpoint}: version {model.version} has all traffic already."
-        return release.conclude(wanted, result, json_output=json_output, quiet=quiet)
+        return release.conclude(wanted, result, json_output=json_output, quiet=quiet, approvals=approvals)
 
 
 def _find_serving(stack: ExitStack, context: Context, tools: Tools, target: Target) -> _Serving:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -90,7 +90,9 @@ class Release:
             say=self.context.say,
         )
 
-    def conclude(self, wanted: Wanted, result: Result, *, json_output: bool, quiet: str = "") -> int:
+    def conclude(
+        self, wanted: Wanted, result: Result, *, json_output: bool, quiet: str = "", approvals: Sequence[str] = ()
+    ) -> int:
         """Write the record of a rollout, say how it went, and return the exit code.
 
         Args:
@@ -98,8 +100,9 @@ class Release:
             result: how it went.
             json_output: write the record instead of a sentence.
             quiet: the sentence for a rollout that had nothing to do.
+            approvals: who approved.
         """
-        record = _record(wanted, result, self.target, self.now())
+        record = replace(_record(wanted, result, self.target, self.now()), approvals=approvals)
         if result.steps:
             write_record(self.target.project.state / "rollouts" / f"{record.id}.json", record)
         if json_output:
