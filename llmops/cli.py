@@ -449,6 +449,68 @@ def _status(arguments: argparse.Namespace) -> int:
     )
 
 
+def _add_endpoint(commands: Any) -> None:
+    parser = _add(commands, "endpoint", "start, stop and look at the endpoints on this machine", _endpoint)
+    parser.add_argument("action", choices=("start", "stop", "status", "logs", "keys"))
+    parser.add_argument("endpoint", nargs="?", metavar="ENDPOINT", help="status: all if left out")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="start: the port it had before if left out")
+    parser.add_argument("--deployment", metavar="D", help="logs: what this one wrote; the router if left out")
+    parser.add_argument("--requests", action="store_true", help="logs: what became of the last requests")
+    parser.add_argument("--lines", type=int, default=100, metavar="N", help="logs: how many")
+    parser.add_argument("--rotate", choices=("primary", "secondary"), help="keys: replace this one")
+    _add_json(parser)
+
+
+def _endpoint(arguments: argparse.Namespace) -> int:
+    from llmops.commands import endpoint
+
+    context, action, name = _context(), arguments.action, arguments.endpoint
+    if action == "status":
+        return endpoint.status(context=context, endpoint=name, json_output=arguments.json)
+    if name is None:
+        raise UsageError.of(f"endpoint {action} needs an endpoint", fix="See `llmops endpoint status`.")
+    if action == "start":
+        return endpoint.start(context=context, endpoint=name, port=arguments.port, json_output=arguments.json)
+    if action == "stop":
+        return endpoint.stop(context=context, endpoint=name)
+    if action == "keys":
+        return endpoint.keys(context=context, endpoint=name, rotate=arguments.rotate, json_output=arguments.json)
+    return endpoint.logs(
+        context=context,
+        endpoint=name,
+        deployment=arguments.deployment,
+        lines=arguments.lines,
+        requests=arguments.requests,
+    )
+
+
+def _add_invoke(commands: Any) -> None:
+    parser = _add(commands, "invoke", "send one request to an experiment's endpoint", _invoke)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_environment(parser)
+    parser.add_argument("--input", dest="inputs", action="append", default=[], metavar="NAME=VALUE", help="one input")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="JSON object with the inputs")
+    parser.add_argument("--deployment", metavar="D", help="ask this one, past the traffic split")
+    parser.add_argument("--timeout-s", type=float, default=60.0, metavar="S", help="seconds to wait for the answer")
+    _add_json(parser)
+
+
+def _invoke(arguments: argparse.Namespace) -> int:
+    from llmops.commands.invoke import invoke
+
+    return invoke(
+        context=_context(),
+        tools=_tools(),
+        experiment=arguments.experiment,
+        environment=arguments.environment,
+        inputs=arguments.inputs,
+        file=arguments.file,
+        deployment=arguments.deployment,
+        timeout_s=arguments.timeout_s,
+        json_output=arguments.json,
+    )
+
+
 def _tools() -> Tools:
     from llmops.backends.registry import open_delivery
     from llmops.commands.targets import SystemClock, Tools
@@ -469,6 +531,8 @@ _COMMANDS = (
     _add_promote,
     _add_rollback,
     _add_status,
+    _add_endpoint,
+    _add_invoke,
     _add_setup,
     _add_stand_in,
 )
