@@ -88,6 +88,8 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in (_add_check, _add_run, _add_evaluate, _add_gate, _add_report, _add_digest, _add_setup, _add_stand_in):
         add(commands)
+    for add in (_add_lint, _add_explain):
+        add(commands)
     return parser
 
 
@@ -242,6 +244,38 @@ def _digest(arguments: argparse.Namespace) -> int:
         ref=arguments.ref,
         write=context.write,
     )
+
+
+def _add_lint(commands: Any) -> None:
+    parser = _add(commands, "lint", "judge flows, configuration and data without running anything", _lint)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders; everything when none is named")
+    parser.add_argument("--sarif", metavar="FILE", type=Path, help="also write SARIF 2.1.0 here")
+    parser.add_argument("--strict", action="store_true", help="warnings count as errors")
+    _add_json(parser)
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from llmops.commands.lint import lint
+
+    return lint(
+        context=_context(),
+        paths=arguments.paths,
+        json_output=arguments.json,
+        sarif=arguments.sarif,
+        strict=arguments.strict,
+    )
+
+
+def _add_explain(commands: Any) -> None:
+    parser = _add(commands, "explain", "explain one rule of lint", _explain)
+    parser.add_argument("code", metavar="CODE", help="for instance LL101")
+    _add_json(parser)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from llmops.commands.lint import explain
+
+    return explain(context=_context(), code=arguments.code, json_output=arguments.json)
 
 
 def _add_setup(commands: Any) -> None:

@@ -162,6 +162,15 @@ def list_tree(root: Path, commit: str) -> bytes:
     return answer.stdout
 
 
+def list_index(root: Path) -> list[str] | None:
+    """List every file that git tracks, relative to the top of the repository; None outside of git or without git."""
+    try:
+        answer = _ask(root, "ls-files", "-z", "--full-name", ":/")
+    except UsageError:
+        return None
+    return [os.fsdecode(path) for path in answer.stdout.split(b"\0") if path] if answer.returncode == 0 else None
+
+
 class ObjectReader:
     """A `git cat-file --batch` process: object ids in, objects out. It ends by itself when this process dies.
 
