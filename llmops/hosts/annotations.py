@@ -38,13 +38,13 @@ def _github(severity: str, file: str, line: int, column: int, title: str, messag
 def _azure(severity: str, file: str, line: int, column: int, title: str, message: str) -> str:
     level = _AZURE_LEVEL.get(severity)
     if level is None:
-        return f"{_escape_azure(file)}:{line}: {_escape_azure(message)}".replace("##", "# #")
+        return f"{_escape_azure(file)}:{line}: {_escape_azure(message)}"
     properties = f"type={level};sourcepath={_escape_azure(file)};linenumber={line};columnnumber={column}"
     return f"##vso[task.logissue {properties};code={_escape_azure(title.partition(' ')[0])};]{_escape_azure(message)}"
 
 
 def _escape_github(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A").replace("##", "# #")
 
 
 def _escape_github_property(text: str) -> str:
@@ -52,7 +52,7 @@ def _escape_github_property(text: str) -> str:
 
 
 def _escape_azure(text: str) -> str:
-    escaped = text.replace("%", "%AZP25").replace("\r", "%0D").replace("\n", "%0A")
+    escaped = text.replace("%", "%AZP25").replace("\r", "%0D").replace("\n", "%0A").replace("##", "# #")
     return escaped.replace(";", "%3B").replace("]", "%5D")
 
 

@@ -1,9 +1,13 @@
-"""Every rule, read from `tables/rules.yaml`; the tables of `docs/lint.md` are generated from it."""
+"""Every rule, read from `tables/rules.yaml`.
+
+`python -m llmops.flows.lint.rules` rewrites the tables of `docs/lint.md`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.resources import files
+from pathlib import Path
 
 import yaml
 
@@ -45,3 +49,14 @@ def rule_table() -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def with_rule_table(page: str) -> str:
+    """Replace what stands between `<!-- rules -->` and `<!-- end -->` by the tables of all rules."""
+    before, start, rest = page.partition("<!-- rules -->\n")
+    return f"{before}{start}{rule_table()}\n<!-- end -->{rest.partition('<!-- end -->')[2]}"
+
+
+if __name__ == "__main__":
+    path = Path("docs/lint.md")
+    path.write_text(with_rule_table(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
