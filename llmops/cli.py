@@ -88,7 +88,7 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in (_add_check, _add_run, _add_evaluate, _add_gate, _add_report, _add_digest, _add_setup, _add_stand_in):
         add(commands)
-    for add in (_add_lint, _add_explain):
+    for add in (_add_lint, _add_explain, _add_affected):
         add(commands)
     return parser
 
@@ -276,6 +276,24 @@ def _explain(arguments: argparse.Namespace) -> int:
     from llmops.commands.lint import explain
 
     return explain(context=_context(), code=arguments.code, json_output=arguments.json)
+
+
+def _add_affected(commands: Any) -> None:
+    parser = _add(commands, "affected", "list the experiments that a change touches, and why", _affected)
+    parser.add_argument("--base", metavar="REF", help="compare with the merge base of HEAD and this ref")
+    parser.add_argument(
+        "--matrix",
+        choices=("github", "azure-pipelines"),
+        metavar="SYSTEM",
+        help="print the matrix of github or azure-pipelines",
+    )
+    _add_json(parser)
+
+
+def _affected(arguments: argparse.Namespace) -> int:
+    from llmops.commands.affected import affected
+
+    return affected(context=_context(), base=arguments.base, matrix=arguments.matrix, json_output=arguments.json)
 
 
 def _add_setup(commands: Any) -> None:
