@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import tempfile
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -255,8 +254,6 @@ _RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, Evalua
 
 R = TypeVar("R", bound=Record)
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, never sees half of it."""
@@ -288,8 +285,7 @@ def write_stream(path: Path, lines: Iterable[str]) -> None:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record as indented JSON, atomically."""
-    text = json.dumps(to_json(record), indent=2, ensure_ascii=False)
-    write_text(path, _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    write_text(path, json.dumps(to_json(record), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_record(path: Path, cls: type[R]) -> R:

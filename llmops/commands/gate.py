@@ -11,6 +11,7 @@ from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.core.documents import to_json
 from llmops.errors import Problem, UsageError
+from llmops.evaluators.builtin.source import with_builtins
 from llmops.evaluators.evaluation import read_evaluation
 from llmops.evaluators.verdict import Case, decide
 from llmops.records import EvaluationRecord, VerdictRecord
@@ -45,7 +46,7 @@ def gate(
         experiment=selection.experiment.name,
         environment=candidate.run.environment,
         gate=selection.experiment.gate,
-        specs={name: entry.metrics for name, entry in selection.experiment.evaluators.items()},
+        specs={name: entry.metrics for name, entry in with_builtins(selection.experiment).evaluators.items()},
         candidate=candidate,
         baseline=old,
         baseline_reason=f"evaluation {old.id}" if old else "no baseline was named",

@@ -40,7 +40,9 @@ class WorkerSpec:
 
     Attributes:
         folder: the flow's folder, working directory of the process.
-        flow_file: name of the definition in it.
+        flow_file: name of the definition in it; empty for a callable that is named by module.
+        kind, entry: see `flows.model.Flow`.
+        init: arguments of a class that is the flow.
         paths: further import roots, after the folder.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
         secrets: every value that must not appear in a log or a message.
@@ -50,6 +52,9 @@ class WorkerSpec:
     name: str
     folder: Path
     flow_file: str
+    kind: str = "dag"
+    entry: str = ""
+    init: Mapping[str, Any] = field(default_factory=dict)
     paths: Sequence[Path] = ()
     variants: Mapping[str, str] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -74,6 +79,7 @@ class WorkerProcess:
         self.spec = spec
         self.has_aggregation = False
         self.versions: Mapping[str, str] = {}
+        self.cpu_s = 0.0
         self._log = log
         self._ids = itertools.count()
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -81,6 +87,11 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Future[None]] = []
         self._ended: Exception | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have no answer yet."""
+        return len(self._waiting)
 
     async def start(self) -> None:
         """Start the process and load the flow.
@@ -120,6 +131,9 @@ class WorkerProcess:
     def _load_message(self) -> dict[str, Any]:
         return {
             "flow_file": self.spec.flow_file,
+            "kind": self.spec.kind,
+            "entry": self.spec.entry,
+            "init": dict(self.spec.init),
             "folder": str(self.spec.folder),
             "paths": list(dict.fromkeys(map(str, (self.spec.folder, *self.spec.paths)))),
             "variants": dict(self.spec.variants),
@@ -195,6 +209,7 @@ class WorkerProcess:
         assert self._process is not None and self._process.stdout is not None
         while raw := await self._process.stdout.readline():
             answer = json.loads(raw)
+            self.cpu_s = answer.get("cpu_s", self.cpu_s)
             future = self._waiting.get(answer.get("id", "load"))
             if future is not None and not future.done():
                 future.set_result(answer)

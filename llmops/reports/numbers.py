@@ -48,5 +48,4 @@ def _round(value: float, digits: int) -> str:
     if exponent not in _PLAIN_EXPONENTS:
         return f"{value:.{digits}g}"
     text = f"{value:.{max(0, digits - 1 - exponent)}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text in ("-0", "0") else text
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -75,6 +75,7 @@ def test_no_verdict_there_is_a_usage_error(tmp_path: Path) -> None:
         ("findings", [{"metric": "a", "limit": "min 1", "outcome": "pass", "interval": [0.1]}]),
         ("experiment", None),
         ("notes", [1]),
+        ("notes", "abc"),
         ("candidate", {}),
     ],
 )

@@ -15,7 +15,8 @@ from llmops.engine.standin.process import StandInProcess
 from tests.environments import Workshop, copy_example
 from tests.parity.batch import run_promptflow
 
-pytestmark = [pytest.mark.slow, pytest.mark.registry]
+# One group: promptflow runs once, not once in each of the parallel workers.
+pytestmark = [pytest.mark.slow, pytest.mark.registry, pytest.mark.xdist_group("parity")]
 
 EVALUATION = {"groundtruth": "${data.answer}", "prediction": "${run.outputs.category}"}
 

@@ -138,6 +138,10 @@ def test_several_experiments_share_one_table() -> None:
     ]
 
 
+def test_a_width_counts_columns() -> None:
+    assert [display_width(text) for text in ("abc", "日本語", "e\u0301tat", "नमस्ते")] == [3, 6, 4, 4]
+
+
 def test_a_cut_counts_columns_and_not_characters() -> None:
     assert cut_to_width("日本語", 5) == "日本…"
     assert cut_to_width("日本語", 4) == "日…"

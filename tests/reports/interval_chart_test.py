@@ -31,7 +31,8 @@ def test_everything_that_is_drawn_is_inside(value: float, low: float, high: floa
 
 
 def test_the_better_value_of_a_proportion_is_to_the_right_on_an_axis_within_0_and_1() -> None:
-    chart = draw_intervals(summarize(ACCURACY, dataclasses.replace(ACCURACY, value=0.8)))
+    perfect = dataclasses.replace(ACCURACY, value=1.0, interval=(0.84, 1.0))
+    chart = draw_intervals(summarize(perfect, ACCURACY))
     assert chart is not None
     assert chart.candidate is not None
     assert chart.baseline is not None

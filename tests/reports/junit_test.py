@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import junitparser
@@ -9,7 +10,15 @@ import pytest
 
 from llmops.records import VerdictRecord
 from llmops.reports.junit import NAME_LIMIT, render
-from tests.reports.verdicts import build_finding, build_row, build_side, build_verdict, failed_verdict, hostile_verdict
+from tests.reports.verdicts import (
+    build_evaluation,
+    build_finding,
+    build_row,
+    build_side,
+    build_verdict,
+    failed_verdict,
+    hostile_verdict,
+)
 
 
 def read(text: str) -> ET.Element:
@@ -62,6 +71,13 @@ def test_hostile_text_is_text() -> None:
         *("testsuites", "testsuite", "properties", "property", "testcase", "failure", "error"),
     }
     assert "##vso[" not in render(hostile_verdict())
+
+
+def test_a_row_that_several_evaluators_could_not_score_is_in_the_gate() -> None:
+    row = build_row(4, build_side(status="unmeasured", error="the judge is gone"))
+    evaluation = dataclasses.replace(build_evaluation(), evaluators={"accuracy": "sha256:1", "style": "sha256:2"})
+    suites = results(build_verdict(candidate=evaluation, worst=(row,)))
+    assert (suites["gate"], suites["style"]) == ({"row 4": ["Error"]}, {})
 
 
 def test_names_are_short_and_unique_in_their_suite() -> None:

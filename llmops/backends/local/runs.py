@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -13,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmops.backends.protocols import Progress, RunRequest
+from llmops.backends.protocols import FlowSource, Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
 from llmops.core.documents import to_json
@@ -194,14 +196,16 @@ class _Job:
         parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
         parts += [request.repeats, self._target.lines_digest if self._target else None]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return f"{Path(self.request.source.ref.path).name}-{digest[:12]}"
+        return f"{_slug(self.request.source)}-{digest[:12]}"
 
     @cached_property
     def _identity(self) -> str:
         """Digest over all that decides a line's outcome but its inputs."""
         request = self.request
+        flow = request.source.flow
         parts = [
             request.source.ref.digest,
+            [flow.definition, flow.entry, to_json(request.init)],
             dict(request.source.ref.variants),
             {name: identity(connection) for name, connection in request.connections.items()},
             dict(request.environment_variables),
@@ -211,7 +215,7 @@ class _Job:
     @property
     def _total(self) -> int:
         rows = self.request.dataset.rows * self.request.repeats
-        return rows if self._target is None else self._target.completed
+        return rows if self._target is None else self._target.completed * self.request.repeats
 
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request in order, reading the data (and the target's lines) as a stream."""
@@ -228,8 +232,14 @@ class _Job:
             while row.number < line.row:
                 row = next(rows)
             if line.status == "completed":
-                sources = {"data": row.values, "run_inputs": row.values, "run_outputs": line.outputs or {}}
-                yield self._plan(mapping, line.row, line.repeat, **sources)
+                sources = {
+                    "data": row.values,
+                    "run_inputs": row.values,
+                    "run_outputs": line.outputs or {},
+                    "run_line": measured(line),
+                }
+                for repeat in range(self.request.repeats):
+                    yield self._plan(mapping, line.row, line.repeat * self.request.repeats + repeat, **sources)
 
     def _plan(self, mapping: ColumnMapping, row: int, repeat: int, **sources: Mapping[str, Any]) -> PlannedLine:
         try:
@@ -269,8 +279,13 @@ class _Job:
 
     def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
-            log = self.runs.state / "logs" / f"{Path(self.request.source.ref.path).name}-{self._identity[:12]}.log"
-            self._runner = LineRunner(self._worker_spec(), log, self.request.concurrency, self.request.line_timeout_s)
+            log = self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
+            self._runner = LineRunner(
+                self._worker_spec(),
+                log,
+                concurrency=self.request.concurrency,
+                line_timeout_s=self.request.line_timeout_s,
+            )
         return self._runner
 
     def _worker_spec(self) -> WorkerSpec:
@@ -283,6 +298,9 @@ class _Job:
             name=source.ref.path,
             folder=root / source.flow.path,
             flow_file=source.flow.definition,
+            kind=source.flow.kind,
+            entry=source.flow.entry,
+            init=self.request.init,
             paths=[root / place for place in source.closure.import_roots],
             variants=source.ref.variants,
             connections=connections.values,
@@ -335,7 +353,10 @@ class _Job:
                 _append(inputs, line.inputs)
                 _append(aggregation_inputs, line.aggregation_inputs)
         worker = await self._runner_for_missing().worker()
-        metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
+        metrics: Mapping[str, Any] = {}
+        error: LineError | None = None
+        if worker.has_aggregation:
+            metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
         if error is None:
             self.runs.cache.store_aggregation(key, metrics)
         return metrics, error
@@ -396,6 +417,17 @@ class _Counts:
     @property
     def digest(self) -> str:
         return f"sha256:{self._hash.hexdigest()}"
+
+
+def _slug(source: FlowSource) -> str:
+    """Name a flow in a file name."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", posixpath.basename(source.ref.path)).strip("-.") or "flow"
+
+
+def measured(line: Line) -> dict[str, float | None]:
+    """Return what `${run.line.…}` refers to; None where it is not known."""
+    tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
+    return {"duration_s": line.duration_s, **tokens, "cost_usd": getattr(line, "cost_usd", None)}
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:
