@@ -89,6 +89,8 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in _COMMANDS:
         add(commands)
+    for add in (_add_lint, _add_explain, _add_affected):
+        add(commands)
     return parser
 
 
@@ -265,6 +267,56 @@ def _digest(arguments: argparse.Namespace) -> int:
         ref=arguments.ref,
         write=context.write,
     )
+
+
+def _add_lint(commands: Any) -> None:
+    parser = _add(commands, "lint", "judge flows, configuration and data without running anything", _lint)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders; everything when none is named")
+    parser.add_argument("--sarif", metavar="FILE", type=Path, help="also write SARIF 2.1.0 here")
+    parser.add_argument("--strict", action="store_true", help="warnings count as errors")
+    _add_json(parser)
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from llmops.commands.lint import lint
+
+    return lint(
+        context=_context(),
+        paths=arguments.paths,
+        json_output=arguments.json,
+        sarif=arguments.sarif,
+        strict=arguments.strict,
+    )
+
+
+def _add_explain(commands: Any) -> None:
+    parser = _add(commands, "explain", "explain one rule of lint", _explain)
+    parser.add_argument("code", metavar="CODE", help="for instance LL101")
+    _add_json(parser)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from llmops.commands.lint import explain
+
+    return explain(context=_context(), code=arguments.code, json_output=arguments.json)
+
+
+def _add_affected(commands: Any) -> None:
+    parser = _add(commands, "affected", "list the experiments that a change touches, and why", _affected)
+    parser.add_argument("--base", metavar="REF", help="compare with the merge base of HEAD and this ref")
+    parser.add_argument(
+        "--matrix",
+        choices=("github", "azure-pipelines"),
+        metavar="SYSTEM",
+        help="print the matrix of github or azure-pipelines",
+    )
+    _add_json(parser)
+
+
+def _affected(arguments: argparse.Namespace) -> int:
+    from llmops.commands.affected import affected
+
+    return affected(context=_context(), base=arguments.base, matrix=arguments.matrix, json_output=arguments.json)
 
 
 def _add_setup(commands: Any) -> None:
