@@ -43,8 +43,19 @@ def _open_local(
         yield LocalRuns(state, cache, services)
 
 
+@contextlib.contextmanager
+def _open_local_delivery(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[Delivery]:
+    from llmops.backends.local.endpoints import LocalEndpoints
+    from llmops.backends.local.registry import LocalRegistry
+
+    del say
+    yield Delivery(LocalRegistry(state / "registry"), LocalEndpoints(state / "endpoints", environment, env))
+
+
 _RUNS: Mapping[str, OpenRuns] = {"local": _open_local}
-_DELIVERY: Mapping[str, OpenDelivery] = {}
+_DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery}
 
 Opener = TypeVar("Opener")
 

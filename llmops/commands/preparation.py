@@ -170,7 +170,7 @@ def _flow_ref(
     asked: str | None = None,
 ) -> FlowRef:
     return FlowRef(
-        path=closure.flow.path,
+        path=closure.flow.name,
         digest=digest_closure(tree, closure),
         variants=variants,
         commit=commit,
@@ -280,7 +280,7 @@ def _check_mapping(
     outputs: Sequence[str] | None = None,
 ) -> list[Problem]:
     inputs = {name: entry.required for name, entry in source.flow.inputs.items()}
-    if not inputs and source.flow.kind == "flex":
+    if not inputs and source.flow.kind in {"flex", "callable"}:
         return []
 
     def where(name: str) -> str:

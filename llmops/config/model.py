@@ -13,7 +13,11 @@ from typing import Annotated, Any, Literal
 
 from llmops.core.declare import setting
 from llmops.core.limits import Gate, MetricSpec
+<<<<<<< HEAD
 from llmops.core.prices import Price
+=======
+from llmops.core.release_rules import Requires, Rollout
+>>>>>>> main
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
 
@@ -149,8 +153,19 @@ class Environment:
     )
     environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
     stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
+<<<<<<< HEAD
     prices: Mapping[str, Price] = setting("Model, or Azure deployment, to what its tokens cost.", factory=dict)
     retries: Retries = setting("When to give up on a model.", factory=Retries)
+=======
+    endpoint: str = setting(
+        "Name of an experiment's endpoint; {experiment} and {environment} stand for their names.",
+        default="{experiment}-{environment}",
+        minLength=1,
+    )
+    rollout: Rollout = setting("How a new version gets its traffic.", factory=Rollout)
+    requires: Requires = setting("What a version must bring along to serve here.", factory=Requires)
+    serving: Mapping[str, Any] = setting("Settings of deployments that only the backend knows.", factory=dict)
+>>>>>>> main
     overrides: Mapping[str, ExperimentOverrides] = setting(
         "Experiment name to settings that hold in this environment: mappings merge by key, all else replaces.",
         factory=dict,

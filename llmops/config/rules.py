@@ -5,7 +5,7 @@ Every rule takes values that `validate` has cleaned: what is there is of the rig
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,21 @@ def check_environment(environment: Values, experiments: Collection[str], report:
         if name not in experiments:
             path = ("overrides", name)
             report(path, f"no experiment '{name}'", expected=_any_of(experiments), fix=near_match(name, experiments))
+    for n, name in enumerate(environment.get("requires", {}).get("gates", ())):
+        if name not in experiments:
+            place: Steps = ("requires", "gates", n)
+            report(place, f"no experiment '{name}'", expected=_any_of(experiments), fix=near_match(name, experiments))
+    _check_steps(environment.get("rollout", {}).get("steps", ()), report)
+
+
+def _check_steps(steps: Sequence[Values], report: Report) -> None:
+    last = 0
+    for n, step in enumerate(steps):
+        percent = step.get("percent", 100) if isinstance(step, dict) else 100
+        if percent <= last:
+            expected = f"more than {last}, the step before"
+            report(("rollout", "steps", n), "a step that does not rise", found=f"{percent} %", expected=expected)
+        last = percent
 
 
 def _pass_on(problem: Problem, path: Steps, report: Report) -> None:
@@ -72,6 +87,8 @@ def _check_folder(text: str | None, root: Path, path: Steps, kind: str, report: 
     """Report a path that is not inside of the root or leads nowhere; return whether it is fine."""
     if text is None:
         return False
+    if kind == "flow" and ":" in text:
+        return True  # a Python callable, which is judged when the flow is read
     target = Path(root, text)
     if Path(text).is_absolute() or not target.resolve().is_relative_to(root.resolve()):
         report(

@@ -41,7 +41,9 @@ class WorkerSpec:
 
     Attributes:
         folder: the flow's folder, working directory of the process.
-        flow_file: name of the definition in it.
+        flow_file: name of the definition in it; empty for a callable that is named by module.
+        kind, entry: see `flows.model.Flow`.
+        init: arguments of a class that is the flow.
         paths: further import roots, after the folder.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
         secrets: every value that must not appear in a log or a message.
@@ -51,6 +53,9 @@ class WorkerSpec:
     name: str
     folder: Path
     flow_file: str
+    kind: str = "dag"
+    entry: str = ""
+    init: Mapping[str, Any] = field(default_factory=dict)
     paths: Sequence[Path] = ()
     variants: Mapping[str, str] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -129,6 +134,9 @@ class WorkerProcess:
     def _load_message(self) -> dict[str, Any]:
         return {
             "flow_file": self.spec.flow_file,
+            "kind": self.spec.kind,
+            "entry": self.spec.entry,
+            "init": dict(self.spec.init),
             "folder": str(self.spec.folder),
             "paths": list(dict.fromkeys(map(str, (self.spec.folder, *self.spec.paths)))),
             "variants": dict(self.spec.variants),

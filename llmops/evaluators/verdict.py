@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from llmops.core.aggregate import extremes, row_values
 from llmops.core.comparison import Difference, paired_difference, row_change
@@ -28,6 +28,9 @@ from llmops.records import (
     read_record,
     write_record,
 )
+
+TEXT_SHOWN = 10_000
+"""Characters of one text of a row that a verdict keeps."""
 
 RowChange = Literal["regressed", "improved", "same", "none"]
 _FAILED_BADNESS = 1000.0
@@ -246,13 +249,13 @@ def _ranking_metrics(case: Case) -> list[tuple[Metric, MetricSpec]]:
 
 def _views(
     state: Path, evaluation: EvaluationRecord, wanted: set[int], read_lines: ReadLines
-) -> dict[int, tuple[Mapping[str, object], RowView]]:
+) -> dict[int, tuple[Mapping[str, Any], RowView]]:
     lines = _first_repeats(read_lines(evaluation.run), wanted)
     views = {}
     for scored in read_scored_rows(state, evaluation):
         if scored.row in wanted:
             line = lines[scored.row]
-            views[scored.row] = (line.inputs, _view(line, scored))
+            views[scored.row] = (shorten(line.inputs), _view(line, scored))
     return views
 
 
@@ -265,12 +268,23 @@ def _first_repeats(lines: Iterator[Line], wanted: set[int]) -> dict[int, Line]:
     return kept
 
 
+def shorten(value: Any) -> Any:
+    """Cut long texts: a verdict holds what people look at, `lines.jsonl` holds all of it."""
+    if isinstance(value, str) and len(value) > TEXT_SHOWN:
+        return f"{value[:TEXT_SHOWN]}… ({len(value) - TEXT_SHOWN} more characters)"
+    if isinstance(value, Mapping):
+        return {key: shorten(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [shorten(item) for item in value]
+    return value
+
+
 def _view(line: Line, scored: ScoredRow) -> RowView:
     errors = [f"{line.error.type}: {line.error.message}"] if line.error else []
     errors += [f"{name}: {message}" for name, message in scored.errors.items()]
     return RowView(
         status=scored.status,
-        outputs=line.outputs,
+        outputs=shorten(line.outputs),
         scores=scored.scores,
         error="; ".join(errors),
         duration_s=line.duration_s,

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import posixpath
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -13,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmops.backends.protocols import Progress, RunRequest
+from llmops.backends.protocols import FlowSource, Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
 from llmops.core.documents import to_json
@@ -194,14 +196,16 @@ class _Job:
         parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
         parts += [request.repeats, self._target.lines_digest if self._target else None]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return f"{Path(self.request.source.ref.path).name}-{digest[:12]}"
+        return f"{_slug(self.request.source)}-{digest[:12]}"
 
     @cached_property
     def _identity(self) -> str:
         """Digest over all that decides a line's outcome but its inputs."""
         request = self.request
+        flow = request.source.flow
         parts = [
             request.source.ref.digest,
+            [flow.definition, flow.entry],
             dict(request.source.ref.variants),
             {name: identity(connection) for name, connection in request.connections.items()},
             dict(request.environment_variables),
@@ -269,7 +273,7 @@ class _Job:
 
     def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
-            log = self.runs.state / "logs" / f"{Path(self.request.source.ref.path).name}-{self._identity[:12]}.log"
+            log = self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
             self._runner = LineRunner(
                 self._worker_spec(),
                 log,
@@ -288,6 +292,8 @@ class _Job:
             name=source.ref.path,
             folder=root / source.flow.path,
             flow_file=source.flow.definition,
+            kind=source.flow.kind,
+            entry=source.flow.entry,
             paths=[root / place for place in source.closure.import_roots],
             variants=source.ref.variants,
             connections=connections.values,
@@ -401,6 +407,11 @@ class _Counts:
     @property
     def digest(self) -> str:
         return f"sha256:{self._hash.hexdigest()}"
+
+
+def _slug(source: FlowSource) -> str:
+    """Name a flow in a file name."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", posixpath.basename(source.ref.path)).strip("-.") or "flow"
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:
