@@ -265,9 +265,7 @@ def _add_stand_in(commands: Any) -> None:
 def _stand_in(arguments: argparse.Namespace) -> int:
     from llmops.commands.stand_in import stand_in
 
-    return stand_in(
-        port=arguments.port, latency_ms=arguments.latency_ms, calls_per_second=arguments.calls_per_second
-    )
+    return stand_in(port=arguments.port, latency_ms=arguments.latency_ms, calls_per_second=arguments.calls_per_second)
 
 
 def _options(arguments: argparse.Namespace) -> Options:

@@ -13,11 +13,8 @@ from typing import Annotated, Any, Literal
 
 from llmops.core.declare import setting
 from llmops.core.limits import Gate, MetricSpec
-<<<<<<< HEAD
 from llmops.core.prices import Price
-=======
 from llmops.core.release_rules import Requires, Rollout
->>>>>>> main
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
 
@@ -131,7 +128,7 @@ class Retries:
 
     per_call: int = setting("Times that one call is repeated at most.", default=8, minimum=0)
     per_run: int = setting(
-        "Repetitions that a run may make, beyond one for every two answered calls; what fails after that is unmeasured.",
+        "Repetitions in one run, beyond one for every two answered calls; what fails after that is unmeasured.",
         default=100,
         minimum=0,
     )
@@ -153,10 +150,8 @@ class Environment:
     )
     environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
     stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
-<<<<<<< HEAD
     prices: Mapping[str, Price] = setting("Model, or Azure deployment, to what its tokens cost.", factory=dict)
     retries: Retries = setting("When to give up on a model.", factory=Retries)
-=======
     endpoint: str = setting(
         "Name of an experiment's endpoint; {experiment} and {environment} stand for their names.",
         default="{experiment}-{environment}",
@@ -165,7 +160,6 @@ class Environment:
     rollout: Rollout = setting("How a new version gets its traffic.", factory=Rollout)
     requires: Requires = setting("What a version must bring along to serve here.", factory=Requires)
     serving: Mapping[str, Any] = setting("Settings of deployments that only the backend knows.", factory=dict)
->>>>>>> main
     overrides: Mapping[str, ExperimentOverrides] = setting(
         "Experiment name to settings that hold in this environment: mappings merge by key, all else replaces.",
         factory=dict,

@@ -168,7 +168,9 @@ class WorkerProcess:
             TimeoutError: no answer in time; the caller replaces the worker.
             WorkerDiedError, WorkerReplacedError: see there.
         """
-        answer = await self._ask("line", {"inputs": inputs}, key=f"{repeat}-{self._name}-{next(self._ids)}", timeout_s=timeout_s)
+        answer = await self._ask(
+            "line", {"inputs": inputs}, key=f"{repeat}-{self._name}-{next(self._ids)}", timeout_s=timeout_s
+        )
         if answer.get("error"):
             answer["error"] = self._line_error(answer["error"])
         return answer

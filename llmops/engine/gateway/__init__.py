@@ -3,7 +3,3 @@
 It caches, records, replays, counts, paces and retries. The driver uses `GatewayProcess`; the server runs as
 `python -m llmops.engine.gateway`. The real keys stay in it: a worker gets a token that is good for one run.
 """
-
-from llmops.engine.gateway.process import Account, GatewayProcess, LineUse
-
-__all__ = ["Account", "GatewayProcess", "LineUse"]

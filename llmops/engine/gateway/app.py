@@ -41,16 +41,17 @@ class GatewayApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        _, token, name, *rest = [*scope["raw_path"].decode("latin-1").split("/", 3), "", ""]
+        parts = scope["raw_path"].decode("latin-1").split("/", 3)
+        owner, name, rest = (*parts[1:], "", "", "")[:3]
         body = await _receive_body(receive)
-        if token == "-":
-            return await self._answer_driver(scope, name, rest[0], send)
-        run = await self._await_run(token)
+        if owner == "-":
+            return await self._answer_driver(scope, name, rest, send)
+        run = await self._await_run(owner)
         upstream = run.upstreams.get(unquote(name)) if run else None
         if run is None or upstream is None:
             return await _send_error(send, 404, "UnknownRun", "no such run or connection")
         query = scope["query_string"].decode("latin-1")
-        path = f"/{rest[0]}?{query}" if query else f"/{rest[0]}"
+        path = f"/{rest}?{query}" if query else f"/{rest}"
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         call = read_call(scope["method"], path, headers, body)
         try:

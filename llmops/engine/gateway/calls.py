@@ -87,7 +87,11 @@ def read_call(method: str, path: str, headers: Headers, body: bytes) -> ModelCal
         document = json.loads(body) if body else None
     except (ValueError, RecursionError):
         document = None
-    canonical = body if document is None else json.dumps(document, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    canonical = (
+        body
+        if document is None
+        else json.dumps(document, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    )
     digest = hashlib.sha256(f"{method} {_without_version(path)}\n".encode())
     digest.update(canonical)
     return ModelCall(

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -25,7 +25,6 @@ from llmops.records import LineError, ModelCalls
 
 _SHUTDOWN_S = 5.0
 _ANSWER_S = 10.0
-_UPSTREAM_PATHS = {"open_ai": "", "stand_in": "/v1", "azure_open_ai": "", "serverless": ""}
 
 
 class LineUse(NamedTuple):
@@ -183,7 +182,7 @@ class GatewayProcess:
 
     def address(self, account: Account, upstream: Upstream) -> str:
         """Return where the run's workers reach a service: what takes the place of the connection's own address."""
-        path = _UPSTREAM_PATHS[upstream.kind]
+        path = "/v1" if upstream.kind == "stand_in" else ""
         return f"http://127.0.0.1:{self.port}/{account.token}/{quote(upstream.name, safe='')}{path}"
 
     def read_ledger(self) -> None:

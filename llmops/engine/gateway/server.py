@@ -35,9 +35,7 @@ def serve(listener: socket.socket, ledger: int) -> None:
         UsageError: the cache, the recording or the faults cannot be used.
     """
     settings: GatewaySettings = from_json(GatewaySettings, json.loads(sys.stdin.buffer.readline()))
-    stand_in = StandInApp(
-        latency_ms=settings.stand_in.latency_ms, calls_per_second=settings.stand_in.calls_per_second
-    )
+    stand_in = StandInApp(latency_ms=settings.stand_in.latency_ms, calls_per_second=settings.stand_in.calls_per_second)
     service = ModelService(settings, LedgerWriter(ledger), StandInTransport(stand_in))
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # a broken stream is reported in the ledger
     config = uvicorn.Config(

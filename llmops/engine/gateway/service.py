@@ -15,7 +15,6 @@ from llmops.core.prices import cost_usd, find_price
 from llmops.engine.gateway.calls import (
     LINE_HEADER,
     ModelCall,
-    Usage,
     cache_key,
     describe_prompt,
     event_documents,
@@ -299,9 +298,7 @@ class ModelService:
             raise Refused("RetriesSpent", f"the run's retries are used up ({run.retries.taken}): {failure.what}")
         return wait
 
-    def _reply_whole(
-        self, run: Run, call: ModelCall, answer: Answer, body: bytes, names: _Names | None
-    ) -> Reply:
+    def _reply_whole(self, run: Run, call: ModelCall, answer: Answer, body: bytes, names: _Names | None) -> Reply:
         headers = dict(_text_headers(answer.headers))
         document = _parse(body)
         stored = StoredAnswer(
@@ -388,9 +385,7 @@ class ModelService:
             text = text.replace(secret, b"***")
         return text
 
-    def _request(
-        self, run: Run, upstream: Upstream, call: ModelCall, raw_headers: RawHeaders
-    ) -> tuple[Request, bool]:
+    def _request(self, run: Run, upstream: Upstream, call: ModelCall, raw_headers: RawHeaders) -> tuple[Request, bool]:
         """Build what the service gets: the real key for the run's token, and a question for the usage of a stream."""
         token, key = run.token.encode(), upstream.key.encode()
         headers = [(name, value.replace(token, key)) for name, value in raw_headers if name not in _NOT_SENT]

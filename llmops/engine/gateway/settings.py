@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from llmops.config.model import Budget, Price, Retries, StandIn
+from llmops.config.model import Budget, Retries, StandIn
+from llmops.core.prices import Price
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelUse:
+    """What one command does with models beyond calling them.
+
+    Attributes:
+        budget: over all runs of the command.
+        record: recording to add every answer to.
+        replay: recording to answer from; no model is called, no key is needed.
+        faults: JSON file with rules of `faults.py`, for tests.
+    """
+
+    budget: Budget = field(default_factory=Budget)
+    record: Path | None = None
+    replay: Path | None = None
+    faults: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,7 +111,7 @@ class DirectTransport:
             opening = asyncio.open_connection(self._host, self._port, ssl=self._tls)
             reader, writer = await asyncio.wait_for(opening, CONNECT_S)
         except (OSError, asyncio.TimeoutError) as error:
-            raise TransportError(f"cannot connect: {error or 'timed out'}") from error
+            raise TransportError(f"cannot connect: {str(error) or 'timed out'}") from error
         return _Connection(reader, writer)
 
     async def _ask(self, connection: _Connection, head: h11.Request, body: bytes) -> Answer:

@@ -67,7 +67,9 @@ class StandInProcess:
         deadline_s: float = 30.0,
     ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (`close` closes it)
-        self._child = _start_child(["--latency-ms", str(latency_ms), "--port", str(port), *_limit(calls_per_second)], self._log)
+        self._child = _start_child(
+            ["--latency-ms", str(latency_ms), "--port", str(port), *_limit(calls_per_second)], self._log
+        )
         try:
             self.port = _read_port(self._child, self._log, deadline_s)
         except BaseException:
