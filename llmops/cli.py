@@ -334,12 +334,13 @@ def _add_stand_in(commands: Any) -> None:
     parser = _add(commands, "stand-in", "serve the stand-in model, which is no real model, on this machine", _stand_in)
     parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
     parser.add_argument("--latency-ms", type=float, default=0.0, metavar="MS", help="added to every answer")
+    parser.add_argument("--calls-per-second", type=float, metavar="X", help="refuse more than this with 429")
 
 
 def _stand_in(arguments: argparse.Namespace) -> int:
     from llmops.commands.stand_in import stand_in
 
-    return stand_in(port=arguments.port, latency_ms=arguments.latency_ms)
+    return stand_in(port=arguments.port, latency_ms=arguments.latency_ms, calls_per_second=arguments.calls_per_second)
 
 
 def _add_environment(parser: argparse.ArgumentParser) -> None:

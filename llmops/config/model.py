@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from llmops.core.declare import setting
 from llmops.core.limits import BuiltinName, Gate, MetricSpec
+from llmops.core.prices import Price
 from llmops.core.release_rules import Requires, Rollout
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
@@ -53,6 +54,14 @@ class Evaluator:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one command may spend on this experiment's model calls: baseline and evaluators included."""
+
+    usd: float | None = setting("US dollars; needs a price for every model that is called.", default=None, minimum=0)
+    tokens: int | None = setting("Prompt and completion tokens.", default=None, minimum=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One use case: a flow, its data, its evaluators, its gate."""
 
@@ -75,6 +84,7 @@ class Experiment:
     concurrency: int = setting("Lines in flight at once.", default=16, minimum=1, maximum=1024)
     line_timeout_s: float = setting("Seconds that one line may take.", default=600.0, exclusiveMinimum=0)
     repeat: int = setting("Measurements of each row.", default=1, minimum=1)
+    budget: Budget = setting("Hard stop: rows that it leaves over are unmeasured.", factory=Budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +127,26 @@ class StandIn:
     """Settings of the stand-in model, which is no real model."""
 
     latency_ms: float = setting("Added to every answer.", default=0.0, minimum=0)
+    calls_per_second: float | None = setting(
+        "More calls than this are refused with 429.", default=None, exclusiveMinimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retries:
+    """How often a model call that failed is made again, where that can help."""
+
+    per_call: int = setting("Times that one call is repeated at most.", default=8, minimum=0)
+    per_run: int = setting(
+        "Repetitions in one run, beyond one for every two answered calls; what fails after that is unmeasured.",
+        default=100,
+        minimum=0,
+    )
+    longest_wait_s: float = setting(
+        "Seconds of `Retry-After` that are waited for; a service that asks for more has failed.",
+        default=60.0,
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +160,8 @@ class Environment:
     )
     environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
     stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
+    prices: Mapping[str, Price] = setting("Model, or Azure deployment, to what its tokens cost.", factory=dict)
+    retries: Retries = setting("When to give up on a model.", factory=Retries)
     endpoint: str = setting(
         "Name of an experiment's endpoint; {experiment} and {environment} stand for their names.",
         default="{experiment}-{environment}",
