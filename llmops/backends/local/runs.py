@@ -475,7 +475,7 @@ def _slug(source: FlowSource) -> str:
 def measured(line: Line) -> dict[str, float | None]:
     """Return what `${run.line.…}` refers to; None where it is not known."""
     tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
-    return {"duration_s": line.duration_s, **tokens, "cost_usd": getattr(line, "cost_usd", None)}
+    return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:
