@@ -1,4 +1,4 @@
-"""Run + evaluate + gate against the stand-in with a fixed latency, beside the physical limit and promptflow's batch run.
+"""Run + evaluate + gate against the stand-in, beside the physical limit and promptflow's own batch run.
 
 Each row is a flow of two LLM nodes. The physical limit is rows x calls x latency / concurrency. With `--peer` the same
 rows go through promptflow's own batch run and evaluation, in an environment of its own (`.cache`).
