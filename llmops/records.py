@@ -343,9 +343,16 @@ def _replacing(path: Path) -> Iterator[TextIO]:
             yield handle
         Path(name).chmod(0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        raise
+        if not isinstance(error, OSError):
+            raise
+        raise UsageError.of(
+            "cannot be written",
+            where=str(path),
+            found=error.strerror or str(error),
+            fix="Free the disk and run the same command again; what is finished is kept.",
+        ) from error
 
 
 def write_stream(path: Path, lines: Iterable[str]) -> None:
