@@ -86,7 +86,17 @@ def _build_parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"llmops {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for add in (_add_check, _add_run, _add_evaluate, _add_gate, _add_report, _add_digest, _add_setup, _add_stand_in):
+    for add in (
+        _add_check,
+        _add_run,
+        _add_evaluate,
+        _add_gate,
+        _add_selftest,
+        _add_report,
+        _add_digest,
+        _add_setup,
+        _add_stand_in,
+    ):
         add(commands)
     return parser
 
@@ -213,6 +223,24 @@ def _gate(arguments: argparse.Namespace) -> int:
         baseline=arguments.baseline,
         flags=_options(arguments),
         output=arguments.output,
+        json_output=arguments.json,
+    )
+
+
+def _add_selftest(commands: Any) -> None:
+    parser = _add(commands, "selftest", "plant known regressions and say which of them the gate stops", _selftest)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_layered(parser)
+    _add_json(parser)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from llmops.commands.selftest import selftest
+
+    return selftest(
+        context=_context(),
+        experiment=arguments.experiment,
+        flags=_options(arguments),
         json_output=arguments.json,
     )
 
