@@ -55,6 +55,7 @@ class Line:
         outputs: what the flow returned; None unless completed.
         duration_s: wall time inside the worker, seconds.
         tokens: `prompt`, `completion`, `total` as the model reported them; empty when unknown.
+        cost_usd: what these tokens cost by the configured prices, paid now or before; None when that is not known.
         aggregation_inputs: what aggregation nodes need of this line, opaque.
     """
 
@@ -66,6 +67,7 @@ class Line:
     error: LineError | None = None
     duration_s: float = 0.0
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    cost_usd: float | None = None
     aggregation_inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -120,6 +122,38 @@ class DatasetRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelCalls:
+    """What the model gateway saw of one run, in the invocation that wrote the record.
+
+    Attributes:
+        live: calls that a model answered; cached, replayed: from the call cache or a recording; refused: by the
+            gateway (budget, retries, recording) or by a service to the last.
+        retries: further tries of failed calls.
+        concurrency: model to the calls at once that its service was found to take; only where it refused some.
+        calls_per_second: the same for the pace.
+        unattributed: calls that named no line; their tokens are the run's and no line's.
+        uncounted: answers without token counts.
+        spent_tokens, spent_usd: of live calls; None when a price or a count is not known.
+        prices_as_of: day of the oldest price that was configured; empty without prices.
+        problem: what went wrong with keeping answers.
+    """
+
+    live: int = 0
+    cached: int = 0
+    replayed: int = 0
+    refused: int = 0
+    retries: int = 0
+    concurrency: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    calls_per_second: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    unattributed: int = 0
+    uncounted: int = 0
+    spent_tokens: int = 0
+    spent_usd: float | None = None
+    prices_as_of: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(Record):
     """All lines of one flow version over one data set; the lines are in `lines.jsonl` beside it.
 
@@ -130,6 +164,8 @@ class RunRecord(Record):
         cached: lines answered from the cache in the invocation that wrote this record.
         started_at, ended_at: ISO 8601, UTC.
         stand_in: whether the stand-in model answered, which is no real model.
+        tokens, cost_usd: sums over the lines; the cost is None when it is not known of a line with tokens.
+        model_calls: None when no call could be made: everything was cached, or the flow has no connection.
         target: id of the run whose lines an evaluation flow scored; None for a run of the flow itself.
         metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
         aggregation_error: why the aggregation nodes did not end.
@@ -152,6 +188,8 @@ class RunRecord(Record):
     started_at: str
     ended_at: str
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    cost_usd: float | None = None
+    model_calls: ModelCalls | None = None
     stand_in: bool = False
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     target: str | None = None

@@ -14,6 +14,7 @@ from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.core.documents import to_json
 from llmops.core.limits import Gate
 from llmops.errors import UsageError
+from llmops.evaluators.builtin.source import with_builtins
 from llmops.evaluators.comparability import require_comparable
 from llmops.evaluators.evaluation import read_evaluation
 from llmops.evaluators.slices import read_slices, slice_columns
@@ -50,7 +51,7 @@ def gate(
         experiment=selection.experiment.name,
         environment=candidate.run.environment,
         gate=selection.experiment.gate,
-        specs={name: entry.metrics for name, entry in selection.experiment.evaluators.items()},
+        specs={name: entry.metrics for name, entry in with_builtins(selection.experiment).evaluators.items()},
         candidate=candidate,
         baseline=old,
         baseline_reason=f"evaluation {old.id}" if old else "no baseline was named",

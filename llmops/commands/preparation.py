@@ -14,9 +14,10 @@ from llmops.config.connections import ResolvedConnection, resolve_connections
 from llmops.config.data import DataSummary, describe
 from llmops.config.layers import Options, Selection, layer
 from llmops.config.load import locate
-from llmops.config.model import Environment, Experiment, Project
+from llmops.config.model import Environment, Evaluator, Experiment, Project
 from llmops.core.mapping import check, parse_mapping
 from llmops.errors import Problem, UsageError, near_match
+from llmops.evaluators.builtin.source import builtin_closure, builtin_ref, with_builtins
 from llmops.flows.closure import Closure, find_closure
 from llmops.flows.commit import CommitTree
 from llmops.flows.digest import digest_closure
@@ -68,7 +69,7 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
     Raises:
         UsageError: every problem that can be found without running a line.
     """
-    experiment, environment = selection.experiment, selection.environment
+    experiment, environment = with_builtins(selection.experiment), selection.environment
     collector = _Problems()
     tree = WorkingTree(project.root)
     summary = collector.attempt(lambda: _describe(project, experiment))
@@ -76,7 +77,7 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
     evaluators = {
         name: source
         for name, entry in experiment.evaluators.items()
-        if (source := collector.attempt(lambda entry=entry: read_source(tree, entry.flow, entry.variants)))  # type: ignore[misc]
+        if (source := collector.attempt(lambda entry=entry: _read_evaluator(tree, entry)))  # type: ignore[misc]
     }
     if summary:
         collector.extend(_check_slices(project, experiment, summary))
@@ -98,6 +99,12 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
         evaluators=evaluators,
         connections=connections or {},
     )
+
+
+def _read_evaluator(tree: WorkingTree, evaluator: Evaluator) -> FlowSource:
+    if evaluator.builtin is None:
+        return read_source(tree, evaluator.flow, evaluator.variants)
+    return FlowSource(ref=builtin_ref(evaluator.builtin), tree=tree, closure=builtin_closure(evaluator.builtin))
 
 
 def find_baseline(
@@ -194,6 +201,7 @@ def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_requir
         environment=prepared.environment.name,
         connections=_used_by(source, prepared.connections),
         environment_variables={**prepared.environment.environment_variables, **experiment.environment_variables},
+        init=experiment.init,
         repeats=experiment.repeat,
         concurrency=experiment.concurrency,
         line_timeout_s=experiment.line_timeout_s,
@@ -221,6 +229,8 @@ def evaluation_requests(
                 **experiment.evaluators[name].environment_variables,
             },
             target=target,
+            init=experiment.evaluators[name].options,
+            repeats=experiment.evaluators[name].repeat,
             concurrency=experiment.concurrency,
             line_timeout_s=experiment.line_timeout_s,
             is_required=is_required,
@@ -319,7 +329,8 @@ def _check_slices(project: Project, experiment: Experiment, summary: DataSummary
 def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping[str, FlowSource]) -> list[Problem]:
     """Find thresholds on metrics that no evaluator can report, where the evaluators' code shows what they report."""
     reported = {name: reported_metrics(source.tree, source.closure) for name, source in evaluators.items()}
-    if any(names is None for names in reported.values()):
+    dynamic = [name for name, source in evaluators.items() if source.flow.kind != "dag" and not source.flow.outputs]
+    if dynamic or any(names is None for names in reported.values()):
         return []
     known = {name: {*(names or ()), *evaluators[name].flow.outputs} for name, names in reported.items()}
     bare = {metric for names in known.values() for metric in names}

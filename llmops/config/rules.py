@@ -37,10 +37,19 @@ def check_experiment(experiment: Values, root: Path, environments: Collection[st
     _check_mapping(experiment.get("column_mapping", {}), ("column_mapping",), _ROW_ALONE, report)
     for name, evaluator in experiment.get("evaluators", {}).items():
         path = ("evaluators", name)
-        _check_folder(evaluator.get("flow"), root, (*path, "flow"), "flow", report)
+        _check_evaluator(evaluator, root, path, report)
         _check_mapping(evaluator.get("column_mapping", {}), (*path, "column_mapping"), SOURCES, report)
         _check_metrics(evaluator.get("metrics", {}), (*path, "metrics"), report)
     _check_thresholds(experiment, report)
+
+
+def _check_evaluator(evaluator: Values, root: Path, path: Steps, report: Report) -> None:
+    flow, builtin = evaluator.get("flow"), evaluator.get("builtin")
+    if bool(flow) == bool(builtin):
+        found = "both" if flow else "neither"
+        report(path, "an evaluator is a flow or a built-in metric", found=found, expected="'flow' or 'builtin'")
+    elif flow:
+        _check_folder(flow, root, (*path, "flow"), "flow", report)
 
 
 def check_environment(environment: Values, experiments: Collection[str], report: Report) -> None:

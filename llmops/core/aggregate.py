@@ -93,6 +93,8 @@ def as_number(value: Any) -> float | None:
 def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -> Metric:
     spec = spec or MetricSpec(kind="opaque")
     reported = as_number(logged.metrics.get(name))
+    if spec.score == name and name not in logged.metrics and not logged.error:
+        return _row_metric(name, logged.evaluator, scores, spec)
     problem = _why_no_value(logged, name, reported)
     if problem or spec.score is None:
         return _bare(name, logged.evaluator, scores, spec, reported, problem)

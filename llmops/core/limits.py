@@ -9,6 +9,21 @@ from typing import Literal
 from llmops.core.declare import setting
 
 OnInconclusive = Literal["block", "warn"]
+BuiltinName = Literal[
+    "exact_match",
+    "contains",
+    "regex",
+    "json_schema",
+    "numeric_close",
+    "set_match",
+    "classification",
+    "token_f1",
+    "rouge_l",
+    "similarity",
+    "latency",
+    "tokens",
+    "cost",
+]
 MetricKind = Literal["proportion", "mean", "percentile", "sum", "opaque"]
 Method = Literal["guaranteed", "approximate"]
 Target = Literal["population", "this_dataset"]
