@@ -220,6 +220,24 @@ def _gate(arguments: argparse.Namespace) -> int:
     )
 
 
+def _add_selftest(commands: Any) -> None:
+    parser = _add(commands, "selftest", "plant known regressions and say which of them the gate stops", _selftest)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_layered(parser)
+    _add_json(parser)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from llmops.commands.selftest import selftest
+
+    return selftest(
+        context=_context(),
+        experiment=arguments.experiment,
+        flags=_options(arguments),
+        json_output=arguments.json,
+    )
+
+
 def _add_report(commands: Any) -> None:
     parser = _add(commands, "report", "render a verdict again", _report)
     parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or the folder that holds one")
@@ -576,6 +594,7 @@ _COMMANDS = (
     _add_run,
     _add_evaluate,
     _add_gate,
+    _add_selftest,
     _add_report,
     _add_digest,
     _add_register,

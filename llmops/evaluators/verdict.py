@@ -16,7 +16,7 @@ from llmops.core.aggregate import extremes, row_values
 from llmops.core.comparison import row_change
 from llmops.core.documents import to_json
 from llmops.core.evidence import Rows, Side, gather
-from llmops.core.gate import exit_code, find_metric, judge, outcome, question_name
+from llmops.core.gate import Evidence, exit_code, find_metric, judge, outcome, question_name
 from llmops.core.limits import Gate, MetricSpec
 from llmops.core.metrics import Finding, Metric, Outcome, ScoredRow, Scores
 from llmops.core.samples import Design
@@ -178,18 +178,7 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
     candidate = read_scores(state, case.candidate)
     baseline = read_scores(state, case.baseline) if case.baseline else None
     run = case.candidate.run
-    evidence = gather(
-        case.gate,
-        Side(metrics=_by_name(case.candidate), scores=candidate),
-        Side(metrics=_by_name(case.baseline), scores=baseline) if case.baseline and baseline else None,
-        lambda metric: _spec(case, metric),
-        Rows(
-            design=_design(case, len(earlier)),
-            slices=case.slices,
-            earlier=_smallest(earlier),
-            baseline_problem=case.baseline_problem,
-        ),
-    )
+    evidence = _gather(case, candidate, baseline, earlier)
     findings = judge(case.gate, evidence)
     rows = _RowPicker(case, candidate, baseline)
     created_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
@@ -214,6 +203,28 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
         notes=[*case.notes, *_error_rate_notes(case.gate, findings, len(earlier) + 1)],
         looks=[*earlier, _look(case, findings, decided, len(earlier) + 1, created_at)],
     )
+
+
+def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Sequence[Look]) -> Evidence:
+    return gather(
+        case.gate,
+        Side(metrics=_by_name(case.candidate), scores=candidate),
+        Side(metrics=_by_name(case.baseline), scores=baseline) if case.baseline and baseline else None,
+        lambda metric: _spec(case, metric),
+        Rows(
+            design=_design(case, len(earlier)),
+            slices=case.slices,
+            earlier=_smallest(earlier),
+            baseline_problem=case.baseline_problem,
+        ),
+    )
+
+
+def judge_case(state: Path, case: Case) -> Outcome:
+    """Judge a case as a first look, without recording anything."""
+    candidate = read_scores(state, case.candidate)
+    baseline = read_scores(state, case.baseline) if case.baseline else None
+    return outcome(judge(case.gate, _gather(case, candidate, baseline, ()), explain=False))
 
 
 def _design(case: Case, earlier: int) -> Design:
