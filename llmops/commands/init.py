@@ -186,7 +186,7 @@ def _no_data(item: FoundFlow) -> Problem:
         what="no data file fits this flow",
         where=item.path,
         expected="a .jsonl or .csv file with the columns " + (", ".join(map(repr, needed)) or "that it needs"),
-        fix=f"Write rows, one JSON object each, then run `llmops init` again:\n  mkdir -p data && echo '{row}' > {path}",
+        fix=f"Write rows, one JSON object each, then `llmops init` again:\n  mkdir -p data && echo '{row}' > {path}",
     )
 
 

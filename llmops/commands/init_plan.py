@@ -145,6 +145,15 @@ def draft_experiment(flow: FoundFlow, data: Sequence[FoundData], evaluators: Seq
     return min(drafts, key=_distance, default=None)
 
 
+def _is_material(flow: FoundFlow, data: FoundData) -> bool:
+    """Say whether a file belongs to the flow's code, which names it, and is no data set."""
+    if not is_within(data.path, flow.flow.path):
+        return False
+    name = posixpath.basename(data.path).encode()
+    sources = (source for key, source in flow.closure.files.items() if key.endswith(".py"))
+    return any(name in read(flow.tree, source.path) for source in sources)
+
+
 def _draft(flow: FoundFlow, data: FoundData, mapping: Mapping[str, str], evaluators: Sequence[FoundFlow]) -> Draft:
     taken = set(_columns(flow.flow, mapping))
     mapped = {
@@ -183,7 +192,7 @@ def experiment_text(draft: Draft, evaluators: Mapping[str, FoundFlow], threshold
 def known_metrics(paths: Iterable[str], evaluators: Mapping[str, FoundFlow]) -> frozenset[str] | None:
     """Return the metrics of some evaluators; None when the source of one of them does not show all."""
     found = [evaluators[path].metrics for path in paths]
-    return None if None in found else frozenset().union(*(names for names in found if names))
+    return None if None in found else frozenset[str]().union(*(names for names in found if names))
 
 
 def environment_text(backend: str, flows: Sequence[FoundFlow], env: Mapping[str, str]) -> str:
