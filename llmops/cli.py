@@ -89,7 +89,7 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in _COMMANDS:
         add(commands)
-    for add in (_add_lint, _add_explain, _add_affected):
+    for add in (_add_lint, _add_explain, _add_affected, _add_init):
         add(commands)
     return parser
 
@@ -335,6 +335,38 @@ def _affected(arguments: argparse.Namespace) -> int:
     from llmops.commands.affected import affected
 
     return affected(context=_context(), base=arguments.base, matrix=arguments.matrix, json_output=arguments.json)
+
+
+def _add_init(commands: Any) -> None:
+    parser = _add(commands, "init", "write what a first check needs: experiments, environments, ignored files", _init)
+    parser.add_argument("--yes", action="store_true", help="ask nothing; take the flags and the defaults")
+    parser.add_argument("--ci", choices=("github", "azure-pipelines", "none"), default="github", help="CI system")
+    parser.add_argument("--backend", choices=("local", "azure"), default="local", help="where versions are deployed")
+    parser.add_argument("--threshold", action="append", default=[], metavar="METRIC=MIN", help="may be repeated")
+    parser.add_argument("--no-install", action="store_true", help="do not install the LLM tool's package")
+    parser.add_argument("--force", action="store_true", help="replace files that differ")
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from llmops.commands.init import init, parse_thresholds
+    from llmops.commands.init_plan import Wishes
+
+    thresholds = parse_thresholds(arguments.threshold)
+    return init(
+        context=_context(),
+        wishes=Wishes(ci=arguments.ci, backend=arguments.backend, thresholds=thresholds),
+        force=arguments.force,
+        install=not arguments.no_install,
+        ask=_ask if sys.stdin.isatty() and not arguments.yes else None,
+    )
+
+
+def _ask(question: str, choices: Sequence[str], default: str) -> str:
+    among = f" ({', '.join(choices)})" if choices else ""
+    while True:
+        answer = input(f"{question}{among} [{default}]: ").strip() or default
+        if not choices or answer in choices:
+            return answer
 
 
 def _add_setup(commands: Any) -> None:

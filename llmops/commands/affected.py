@@ -17,6 +17,7 @@ from llmops.config.load import ENVIRONMENTS, EXPERIMENTS, find_root, load_projec
 from llmops.config.model import Experiment, Project
 from llmops.core.matrix import MatrixSystem, build_matrix
 from llmops.errors import ExitCode, UsageError
+from llmops.flows.callables import is_callable
 from llmops.flows.changes import Change, FlowState, compare, read_state
 from llmops.flows.closure import Closure, find_closure
 from llmops.flows.commit import CommitTree
@@ -245,7 +246,7 @@ class _Finder:
 
     def _state_before(self, path: str) -> FlowState | None:
         """Read the flow as it was, under the name that it had then."""
-        if kind_behind(self.old, in_project(self.old, path)) is not None:
+        if is_callable(path) or kind_behind(self.old, in_project(self.old, path)) is not None:
             return read_state(self.old, path)
         place = in_project(self.new, path)
         moved = next(
