@@ -40,6 +40,16 @@ class Evaluator:
     )
     metrics: Mapping[str, MetricSpec] = setting("Metric name to how it follows from the rows.", factory=dict)
     variants: Mapping[str, str] = setting("Node to variant.", factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = setting(
+        "Node to what it uses instead: connection, deployment_name, model, or an input that takes a connection.",
+        factory=dict,
+    )
+    init: Mapping[str, Any] = setting("Arguments of the class that a flex flow or a callable is.", factory=dict)
+    python: str = setting(
+        "Python that runs the flow: a path, or auto for an environment made from its requirements.txt; llmops's own "
+        "when left out.",
+        default="",
+    )
     environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
 
 
@@ -51,6 +61,16 @@ class Experiment:
     description: str = setting("One sentence for people.", default="")
     flow: str = setting("Folder of the flow, relative to the repository.", minLength=1)
     variants: Mapping[str, str] = setting("Node to variant; the flow's defaults when left out.", factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = setting(
+        "Node to what it uses instead: connection, deployment_name, model, or an input that takes a connection.",
+        factory=dict,
+    )
+    init: Mapping[str, Any] = setting("Arguments of the class that a flex flow or a callable is.", factory=dict)
+    python: str = setting(
+        "Python that runs the flow: a path, or auto for an environment made from its requirements.txt; llmops's own "
+        "when left out.",
+        default="",
+    )
     datasets: Mapping[str, Dataset] = setting("Name to data set.", minProperties=1)
     dataset: str = setting("Data set that is used unless another is named; the first when left out.", default="")
     column_mapping: Mapping[str, Any] = setting(

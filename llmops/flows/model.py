@@ -41,12 +41,14 @@ class ConnectionUse:
         where: file, line and key.
         node: the node that uses it; None for the whole flow.
         variant: the variant of the node that uses it; None when the node has none.
+        input: the node's input that takes it; None where the node itself, or the flow, names it.
     """
 
     name: str
     where: str
     node: str | None = None
     variant: str | None = None
+    input: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,16 +40,29 @@ def load(message: dict[str, Any]) -> PromptFlow:
     from .node_log import NodeLog
 
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
-    definition = _definition(folder / message["flow_file"], message["variants"])
+    _provide(connections)
+    definition = _definition(folder / message["flow_file"], message["variants"], message["nodes"])
     surroundings.set_environment(
         {**definition.get("environment_variables", {}), **message["environment_variables"]}, message["connections"]
     )
     _require_llm_tool(definition)
-    flow_file = _write_definition(definition) if message["variants"] else folder / message["flow_file"]
+    is_overlaid = message["variants"] or message["nodes"]
+    flow_file = _write_definition(definition) if is_overlaid else folder / message["flow_file"]
     executor = FlowExecutor.create(
         flow_file, connections, folder, raise_ex=True, storage=NodeLog(), init_kwargs=message["init"] or None
     )
     return PromptFlow(executor)
+
+
+def _provide(connections: dict[str, Any]) -> None:
+    """Let promptflow find connections by name where it does not hand them on: model configurations and prompty.
+
+    Its own provider asks the devkit, which is not there.
+    """
+    from promptflow.core._connection_provider._connection_provider import ConnectionProvider
+    from promptflow.core._connection_provider._dict_connection_provider import DictConnectionProvider
+
+    ConnectionProvider._instance = DictConnectionProvider(connections)  # noqa: SLF001 it offers no public way
 
 
 class PromptFlow:
@@ -114,7 +127,7 @@ def _connection(name: str, value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _definition(flow_file: Path, variants: dict[str, str]) -> dict[str, Any]:
+def _definition(flow_file: Path, variants: dict[str, str], nodes: dict[str, dict[str, str]]) -> dict[str, Any]:
     if flow_file.suffix not in {".yaml", ".yml"}:
         return {}
     from promptflow._utils.yaml_utils import load_yaml
@@ -122,7 +135,28 @@ def _definition(flow_file: Path, variants: dict[str, str]) -> dict[str, Any]:
     definition: dict[str, Any] = load_yaml(flow_file)
     for node, variant in variants.items():
         definition["node_variants"][node]["default_variant_id"] = variant
+    for node in definition.get("nodes") or []:
+        if node.get("name") in nodes:
+            _overlay(_chosen(definition, node), nodes[node["name"]])
     return definition
+
+
+def _chosen(definition: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of a node: of a node with variants that of the variant which runs."""
+    if not node.get("use_variants"):
+        return node
+    choices = definition["node_variants"][node["name"]]
+    chosen: dict[str, Any] = choices["variants"][choices["default_variant_id"]]["node"]
+    return chosen
+
+
+def _overlay(body: dict[str, Any], settings: dict[str, str]) -> None:
+    """Lay settings over a node as prompt flow's `connections` does: an LLM node's own connection, else inputs."""
+    for name, value in settings.items():
+        if name == "connection" and body.get("type") == "llm":
+            body["connection"] = value
+        else:
+            body.setdefault("inputs", {})[name] = value
 
 
 def _write_definition(definition: dict[str, Any]) -> Path:
