@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.errors import LlmopsError, Problem, UsageError, near_match
-from llmops.flows.callables import is_callable, read_callable
+from llmops.flows.callables import entry_inputs, is_callable, read_callable
 from llmops.flows.definition import Definition, parse_definition, parse_front_matter
 from llmops.flows.ignore import CACHE_NAMES
 from llmops.flows.model import ConnectionUse, Flow, FlowInput, NodeVariants, Reference
@@ -235,14 +235,15 @@ def _read_dag(tree: FileTree, path: str, file: str, definition: Definition) -> F
 
 
 def _read_flex(tree: FileTree, path: str, file: str, definition: Definition) -> Flow:
+    folder, entry = follow(tree, in_project(tree, path)), str(definition.data["entry"])
     return Flow(
         path=path,
-        folder=follow(tree, in_project(tree, path)),
+        folder=folder,
         kind="flex",
         definition=file,
         data=definition.data,
-        entry=str(definition.data["entry"]),
-        inputs=_read_inputs(definition),
+        entry=entry,
+        inputs=_read_inputs(definition) or entry_inputs(tree, folder, entry),
         outputs=tuple(map(str, _mapping(definition, "outputs"))),
         connections=tuple(_environment_connections(definition)),
         additional_includes=_read_includes(definition),

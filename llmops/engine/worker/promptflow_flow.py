@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import dataclasses
 import importlib.metadata
+import inspect
 import json
 import os
 import sys
 import tempfile
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,14 @@ _CONNECTION_CLASSES = {
     "serverless": "ServerlessConnection",
     "custom": "CustomConnection",
 }
+
+
+_errors: contextvars.ContextVar[list[BaseException]] = contextvars.ContextVar("errors")
+"""Takes what the user's function raises in the line, or the aggregation, that this context runs."""
+
+
+class FlowFailedError(Exception):
+    """A line failed outside of the user's function, for instance while its generator was read."""
 
 
 class LlmToolMissingError(Exception):
@@ -48,8 +61,9 @@ def load(message: dict[str, Any]) -> PromptFlow:
     _require_llm_tool(definition)
     is_overlaid = message["variants"] or message["nodes"]
     flow_file = _write_definition(definition) if is_overlaid else folder / message["flow_file"]
+    init = _prompty_model(folder / message["flow_file"]) if message["kind"] == "prompty" else message["init"]
     executor = FlowExecutor.create(
-        flow_file, connections, folder, raise_ex=True, storage=NodeLog(), init_kwargs=message["init"] or None
+        flow_file, connections, folder, raise_ex=True, storage=NodeLog(), init_kwargs=init or None
     )
     return PromptFlow(executor)
 
@@ -65,6 +79,19 @@ def _provide(connections: dict[str, Any]) -> None:
     ConnectionProvider._instance = DictConnectionProvider(connections)  # noqa: SLF001 it offers no public way
 
 
+def _prompty_model(prompty: Path) -> dict[str, Any]:
+    """Return the overlay that hands a prompty its connection itself, since by name it would ask the devkit."""
+    from promptflow.core import Prompty
+    from promptflow.core._connection_provider._connection_provider import ConnectionProvider
+
+    configs, _ = Prompty._parse_prompty(prompty)  # noqa: SLF001 as in _provide
+    name = (configs.get("model") or {}).get("configuration", {}).get("connection")
+    if not isinstance(name, str):
+        return {}
+    connection = ConnectionProvider.get_instance().get(name)
+    return {"model": {"configuration": {"connection": connection}}}
+
+
 class PromptFlow:
     """A loaded flow; `run_line` may be called from many threads."""
 
@@ -73,20 +100,67 @@ class PromptFlow:
         self._is_dag = type(executor).__name__ == "FlowExecutor"
         self.has_aggregation: bool = executor.has_aggregation_node
         self.versions = {"promptflow-core": importlib.metadata.version("promptflow-core")}
+        if not self._is_dag:
+            _keep_errors(executor)
 
     def run_line(self, inputs: dict[str, Any], line_id: str) -> tuple[Any, Any]:
         """Run one line; `line_id` travels as promptflow's run id in the header that it adds to model calls."""
+        errors: list[BaseException] = []
+        _errors.set(errors)
         result = self._executor.exec_line(inputs, index=None, run_id=line_id, allow_generator_output=False)
         if self._is_dag:
             return result.output, result.aggregation_inputs
-        outputs = result.output if isinstance(result.output, dict) else {"output": result.output}
-        return outputs, {_LINE: result.output} if self.has_aggregation else {}
+        if result.run_info.error:
+            raise errors[0] if errors else FlowFailedError(result.run_info.error.get("message", ""))
+        outputs = result.output
+        if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
+            outputs = dataclasses.asdict(outputs)
+        named = outputs if isinstance(outputs, dict) else {"output": outputs}
+        return named, {_LINE: outputs} if self.has_aggregation else {}
 
     def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:
         """Run the aggregation nodes over all lines."""
         if self._is_dag:
             return dict(self._executor.exec_aggregation(inputs, aggregation_inputs).metrics)
-        return dict(self._executor.exec_aggregation({}, aggregation_inputs.get(_LINE, [])).metrics)
+        errors: list[BaseException] = []
+        _errors.set(errors)
+        metrics = dict(self._executor.exec_aggregation({}, aggregation_inputs.get(_LINE, [])).metrics)
+        if errors:
+            raise errors[0]
+        return metrics
+
+
+def _keep_errors(executor: Any) -> None:
+    """Remember what the user's function raises: promptflow keeps a text of it, or only logs it."""
+    for name in ("_func", "_func_async", "_aggr_func"):
+        function = getattr(executor, name, None)
+        if function is not None:
+            setattr(executor, name, _keeping_errors(function))
+
+
+def _keeping_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+
+        async def call_async(*args: Any, **named: Any) -> Any:
+            with _kept():
+                return await function(*args, **named)
+
+        return call_async
+
+    def call(*args: Any, **named: Any) -> Any:
+        with _kept():
+            return function(*args, **named)
+
+    return call
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        _errors.get([]).append(error)
+        raise
 
 
 def _offer_devkit_names() -> None:
