@@ -101,11 +101,17 @@ class FlowRef:
         commit: the commit that was checked out (candidate) or read (baseline); None outside of git.
         dirty: whether the closure differed from that commit.
         ref: the ref a baseline was asked by, for instance `origin/main`.
+        nodes: node to what it uses instead of what the flow says: `connection`, `deployment_name`, `model`, inputs.
+        init: arguments of the class that the flow is.
+        python: the Python that was asked for: empty (llmops's own), a path or `auto`.
     """
 
     path: str
     digest: str
     variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    python: str = ""
     commit: str | None = None
     dirty: bool = False
     ref: str | None = None

@@ -172,7 +172,11 @@ class _Check:
     def _is_unchanged(self) -> bool:
         """Whether the baseline is the very flow that is checked, so that one run serves both."""
         old, new = self.baseline.source, self.prepared.flow
-        return old is not None and (old.ref.digest, old.ref.variants) == (new.ref.digest, new.ref.variants)
+        return old is not None and (old.ref.digest, old.ref.variants, old.ref.nodes) == (
+            new.ref.digest,
+            new.ref.variants,
+            new.ref.nodes,
+        )
 
     def _baseline_requests(self) -> list[RunRequest]:
         if self.baseline.source is None or self._is_unchanged:

@@ -44,6 +44,7 @@ class WorkerSpec:
         flow_file: name of the definition in it; empty for a callable that is named by module.
         kind, entry: see `flows.model.Flow`.
         init: arguments of a class that is the flow.
+        nodes: node to the settings that overlay it; see `config.model.Experiment`.
         paths: further import roots, after the folder.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
         secrets: every value that must not appear in a log or a message.
@@ -58,6 +59,7 @@ class WorkerSpec:
     init: Mapping[str, Any] = field(default_factory=dict)
     paths: Sequence[Path] = ()
     variants: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
@@ -140,6 +142,7 @@ class WorkerProcess:
             "folder": str(self.spec.folder),
             "paths": list(dict.fromkeys(map(str, (self.spec.folder, *self.spec.paths)))),
             "variants": dict(self.spec.variants),
+            "nodes": {name: dict(settings) for name, settings in self.spec.nodes.items()},
             "connections": {name: dict(value) for name, value in self.spec.connections.items()},
             "environment_variables": dict(self.spec.environment_variables),
             "threads": self.spec.threads,

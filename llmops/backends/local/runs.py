@@ -8,6 +8,7 @@ import hashlib
 import json
 import posixpath
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -21,12 +22,14 @@ from llmops.config.data import read_rows
 from llmops.core.documents import to_json
 from llmops.core.mapping import ColumnMapping, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
+from llmops.engine.environments import AUTO, Environments, interpreter
 from llmops.engine.gateway.process import Account
 from llmops.engine.lines import LineRunner, Task
 from llmops.engine.models import ModelServices
 from llmops.engine.worker_process import WorkerSpec
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.baseline import temporary_copy
+from llmops.flows.model import Flow
 from llmops.records import (
     Line,
     LineError,
@@ -171,7 +174,7 @@ class _Job:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         if not self.target.record.done():
-            await self._runner_for_missing().worker()
+            await (await self._runner_for_missing()).worker()
         return await self.target.record
 
     def _recorded(self) -> RunRecord | None:
@@ -192,7 +195,7 @@ class _Job:
         first = next(missing, None)
         if first is not None:
             self.works.set()
-            runner = self._runner_for_missing()
+            runner = await self._runner_for_missing()
             self.runs.services.check_reachable(self.request.connections)
             await runner.worker()
             await runner.run(_chain(first, missing), self._finished)
@@ -219,8 +222,9 @@ class _Job:
         flow = request.source.flow
         parts = [
             request.source.ref.digest,
-            [flow.definition, flow.entry, to_json(request.init)],
+            [flow.definition, flow.entry],
             dict(request.source.ref.variants),
+            [to_json(request.source.ref.nodes), dict(request.source.ref.init), request.source.ref.python],
             {name: identity(connection) for name, connection in request.connections.items()},
             dict(request.environment_variables),
         ]
@@ -292,10 +296,10 @@ class _Job:
             self.request.label, done=self._done, total=self._total, failed=self._failed, unmeasured=self._unmeasured
         )
 
-    def _runner_for_missing(self) -> LineRunner:
+    async def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
             log = self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
-            spec = self._worker_spec()
+            spec = await self._worker_spec()
             self._runner = LineRunner(
                 spec,
                 log,
@@ -305,27 +309,41 @@ class _Job:
             )
         return self._runner
 
-    def _worker_spec(self) -> WorkerSpec:
+    async def _worker_spec(self) -> WorkerSpec:
         """Copy the flow's files, so that no edit during the run reaches it, and say how to load them."""
         source = self.request.source
         copy = temporary_copy(source.tree, source.closure, self.runs.state / "tmp")
         root = self._open.enter_context(copy)
+        python = await asyncio.to_thread(self._find_python, root)
         connections = self.runs.services.for_worker(self.request.label, self.request.connections)
         self._account = connections.account
         return WorkerSpec(
-            name=source.ref.path,
+            name=source.flow.name,
             folder=root / source.flow.path,
             flow_file=source.flow.definition,
             kind=source.flow.kind,
             entry=source.flow.entry,
-            init=self.request.init,
             paths=[root / place for place in source.closure.import_roots],
             variants=source.ref.variants,
+            nodes=source.ref.nodes,
+            init=source.ref.init,
             connections=connections.values,
             environment_variables=self.runs.services.expand(self.request.environment_variables),
             secrets=connections.secrets,
             threads=self.request.concurrency,
+            python=python,
         )
+
+    def _find_python(self, root: Path) -> str:
+        """Return the flow's interpreter; builds its environment when the flow asks for one."""
+        flow, ref = self.request.source.flow, self.request.source.ref
+        if not ref.python:
+            return sys.executable
+        if ref.python != AUTO:
+            return interpreter(ref.python, root=self.runs.state.parent, flow=flow.name)
+        requirements = _requirements_of(root, flow)
+        environments = Environments(folder=self.runs.state / "environments", env=self.runs.services.env)
+        return str(environments.build(requirements, flow=flow.name, flow_digest=ref.digest))
 
     def _stored_lines(self) -> Iterator[Line]:
         for planned in self._planned():
@@ -371,7 +389,7 @@ class _Job:
             if line.status == "completed":
                 _append(inputs, line.inputs)
                 _append(aggregation_inputs, line.aggregation_inputs)
-        worker = await self._runner_for_missing().worker()
+        worker = await (await self._runner_for_missing()).worker()
         metrics: Mapping[str, Any] = {}
         error: LineError | None = None
         if worker.has_aggregation:
@@ -476,6 +494,28 @@ def measured(line: Line) -> dict[str, float | None]:
     """Return what `${run.line.…}` refers to; None where it is not known."""
     tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
     return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
+
+
+def _requirements_of(root: Path, flow: Flow) -> Path:
+    """Find the flow's requirements: in its folder, or beside the module of a callable.
+
+    Args:
+        root: the project folder in the copy of the flow.
+        flow: what its definition says.
+    """
+    folder = root / flow.path
+    if not flow.definition:
+        folder = root / posixpath.dirname(flow.entry.partition(":")[0].replace(".", "/"))
+    places = (folder / "requirements.txt", root / "src" / folder.relative_to(root) / "requirements.txt")
+    for place in places:
+        if place.is_file():
+            return place
+    raise UsageError.of(
+        "python: auto, but the flow has no requirements.txt",
+        where=flow.name,
+        expected="requirements.txt in the flow's folder, or beside the module of a callable",
+        fix="Add it, or name a Python.",
+    )
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:
