@@ -1,0 +1,186 @@
+"""The emulator as a whole: started, pointed to, asked, closed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmops.emulator.azurite_process import Account, Azurite, install_azurite, make_account
+from llmops.emulator.blobs import Blobs
+from llmops.emulator.certificates import Certificates, make_certificates
+from llmops.emulator.cloud import TENANT, Cloud
+from llmops.emulator.control import ControlPage
+from llmops.emulator.faults import FaultRules
+from llmops.emulator.journal import Journal
+from llmops.emulator.operations import Operations
+from llmops.emulator.server import EmulatorServer
+from llmops.emulator.service import Service, service_of
+from llmops.emulator.settings import Settings
+from llmops.emulator.store import Store
+from llmops.emulator.tokens import TokenService
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+ACCOUNT = "llmopsemulator"
+
+
+class Emulator:
+    """The running emulator; use it as a context manager or call `close`.
+
+    Args:
+        azurite: the script from `install_azurite`.
+        settings: how the service behaves.
+        port: 0 picks a free one.
+        folder: keeps the state, blobs included; None forgets it at the end.
+
+    Raises:
+        BackendError, DeadlineError: Azurite does not start.
+        OSError: the port is taken.
+    """
+
+    def __init__(
+        self,
+        *,
+        azurite: Path,
+        settings: Settings | None = None,
+        port: int = 0,
+        folder: Path | None = None,
+    ) -> None:
+        self._open = contextlib.ExitStack()
+        try:
+            self._start(azurite, settings or Settings(), port, folder)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _start(self, azurite: Path, settings: Settings, port: int, folder: Path | None) -> None:
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="llmops-emulator-"))
+        if folder is None:
+            self._open.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self.certificates = make_certificates(self.folder / "certificates", settings.region)
+        blob_service = Azurite(
+            script=azurite,
+            account=_account(self.folder),
+            certificates=self.certificates,
+            folder=self.folder / "azurite",
+            keep=folder is not None,
+        )
+        self._open.callback(blob_service.close)
+        self.cloud = _cloud(settings, Blobs(blob_service), self.folder, keep=folder is not None)
+        self._open.callback(self.cloud.hosting.close)
+        self._open.callback(self.cloud.operations.close)
+        self._server = _server(self.cloud, self.certificates, port)
+        self._server.start()
+        self._open.callback(self._server.close)
+        self.cloud.control_port = self._server.port
+
+    @property
+    def port(self) -> int:
+        """The one port: proxy, TLS and control page."""
+        return self._server.port
+
+    @property
+    def url(self) -> str:
+        """Address of the proxy and of the control page."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the variables with which the SDKs of a child process reach the emulator and nothing else."""
+        return environment(url=self.url, authority=self.certificates.authority, home=self.folder / "promptflow")
+
+    def close(self) -> None:
+        """End everything; closing twice is fine."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: types.TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def environment(*, url: str, authority: Path, home: Path) -> dict[str, str]:
+    """Build the variables of a child process.
+
+    Args:
+        url: of the emulator.
+        authority: certificate to trust; the only one, so that nothing else can be reached.
+        home: of prompt flow, with its telemetry and its search for newer versions switched off.
+    """
+    _write_promptflow_home(home)
+    proxies = {name: url for form in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY") for name in (form, form.lower())}
+    trust = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+    return {
+        **proxies,
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+        **dict.fromkeys(trust, str(authority)),
+        "AZURE_TENANT_ID": TENANT,
+        "AZURE_CLIENT_ID": "00000000-0000-0000-0000-000000000002",
+        "AZURE_CLIENT_SECRET": "any",
+        "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+        "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
+        "PF_HOME_DIRECTORY": str(home),
+        "LLMOPS_EMULATOR": url,
+    }
+
+
+def _write_promptflow_home(home: Path) -> None:
+    import datetime as dt
+    import json
+
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "pf.yaml").write_text("telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8")
+    now = dt.datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ005 prompt flow reads it without a zone
+    versions = {"versions": {}, "last_check_time": now, "last_hint_time": now}
+    (home / "pf_version_check.json").write_text(json.dumps(versions), encoding="utf-8")
+
+
+def _account(folder: Path) -> Account:
+    """Return the account; its key is kept beside the blobs that it opens."""
+    file = folder / "account.key"
+    if not file.exists():
+        file.touch(mode=0o600)
+        file.write_text(make_account(ACCOUNT).key, encoding="ascii")
+    return Account(name=ACCOUNT, key=file.read_text(encoding="ascii"))
+
+
+def _cloud(settings: Settings, blobs: Blobs, folder: Path, *, keep: bool) -> Cloud:
+    return Cloud(
+        settings=settings,
+        store=Store(folder / "state.json" if keep else None),
+        tokens=TokenService(lifetime_s=settings.token_s),
+        faults=FaultRules(),
+        journal=Journal(),
+        blobs=blobs,
+        operations=Operations(),
+        folder=folder,
+    )
+
+
+def _server(cloud: Cloud, certificates: Certificates, port: int) -> EmulatorServer:
+    return EmulatorServer(
+        port=port,
+        context=certificates.server_context(),
+        is_known=lambda host: service_of(host) is not None,
+        answer=Service(cloud).answer,
+        control=ControlPage(cloud).answer,
+        journal=cloud.journal,
+    )
+
+
+def default_cache() -> Path:
+    """Name the folder in which Azurite is installed once for this user."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "llmops"
+
+
+__all__ = ["Emulator", "default_cache", "environment", "install_azurite"]
