@@ -1,9 +1,11 @@
-# make demo    set up and run the example's check offline, with the stand-in model
-# make test    set up and run the whole test suite; PYTEST_ARGS adds arguments
-# make lint    style, types, import directions, fresh lock files
-# make bench   measure what docs/development.md promises
-# make lock    compile the lock files again; UPGRADE=1 takes the newest versions
-# make clean   remove what the set-up and the tools made
+# make demo           set up and run the example's check offline, with the stand-in model
+# make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
+# make test-pythons   the same with each of Python 3.10 to 3.12 that is found
+# make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
+# make lint           style, types, import directions, fresh lock files
+# make bench          measure what docs/development.md promises
+# make lock           compile the lock files again; UPGRADE=1 takes the newest versions
+# make clean          remove what the set-up and the tools made
 #
 # PYTHON=/path/to/python names the Python to use: 3.10, 3.11 or 3.12.
 
@@ -11,11 +13,12 @@ SHELL := /bin/sh
 PYTHON ?=
 PYTEST_ARGS ?=
 PYTEST_WORKERS ?= auto
-BIN := .venv/bin
-SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv
+VENV ?= .venv
+BIN := $(VENV)/bin
+SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lint-style lint-types lint-imports lint-locks format bench lock clean setup setup-dev system
+.PHONY: help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks format bench lock clean setup setup-dev system
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -33,7 +36,19 @@ demo: setup
 	@$(BIN)/llmops check web-classification
 
 test: setup-dev system
-	@$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+
+test-pythons:
+	@for version in 3.10 3.11 3.12; do \
+	    if python$$version -c '' 2>/dev/null; then \
+	        echo "== Python $$version"; \
+	        $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	    fi; \
+	done
+
+test-azure:
+	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv .venv-azure azure
+	@.venv-azure/bin/python -m pytest tests/azure $(PYTEST_ARGS)
 
 lint: lint-style lint-types lint-imports lint-locks
 
@@ -55,11 +70,14 @@ format: setup-dev
 	@$(BIN)/ruff check --fix .
 
 bench: setup-dev
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in benchmarks/*.py; do \
+	    echo "== $$script"; \
+	    $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; \
+	done
 
 lock: setup-dev
 	@$(BIN)/python -m tools.lock $(if $(UPGRADE),--upgrade)
 
 clean:
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

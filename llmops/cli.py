@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmops import __version__
-from llmops.errors import ExitCode, LlmopsError, Problem, UsageError
+from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, near_match
 
 if TYPE_CHECKING:
     from llmops.commands.context import Context
@@ -60,11 +60,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
     parser = _build_parser()
-    arguments = parser.parse_args(_with_variables(argv, env, parser))
+    arguments, unknown = parser.parse_known_args(_with_variables(argv, env, parser))
+    if unknown:
+        raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
     if not hasattr(arguments, "run"):
         parser.print_help()
         arguments.run = lambda _: ExitCode.PASS
     return arguments
+
+
+def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
+    known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 as in _with_variables
+    fix = next((hint for text in unknown if (hint := near_match(text.partition("=")[0], known))), "")
+    found = " ".join(unknown)
+    return UsageError.of("unknown arguments", where=parser.prog, found=found, fix=fix or f"Run `{parser.prog} --help`.")
 
 
 def _build_parser() -> _Parser:
@@ -72,18 +81,24 @@ def _build_parser() -> _Parser:
         prog="llmops",
         description="CI/CD for LLM applications built as flows.",
         epilog=EPILOG,
+        allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"llmops {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in (_add_check, _add_run, _add_evaluate, _add_gate, _add_report, _add_digest, _add_setup, _add_stand_in):
         add(commands)
+    _add_emulator(commands)
     return parser
 
 
 def _add(commands: Any, name: str, summary: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=summary, formatter_class=argparse.RawDescriptionHelpFormatter
+        name,
+        help=summary,
+        description=summary,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     return parser
@@ -184,7 +199,9 @@ def _gate(arguments: argparse.Namespace) -> int:
 def _add_report(commands: Any) -> None:
     parser = _add(commands, "report", "render a verdict again", _report)
     parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or the folder that holds one")
-    parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the reports; the verdict's own if left out")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, help="folder for the reports; the verdict's own if left out"
+    )
     parser.add_argument("--format", action="append", default=[], help="json, markdown, junit or html; all if left out")
     _add_json(parser)
 
@@ -235,7 +252,8 @@ def _add_setup(commands: Any) -> None:
 def _setup(_: argparse.Namespace) -> int:
     from llmops.commands.setup import setup
 
-    return setup(write=_context().write)
+    context = _context()
+    return setup(write=context.write, env=context.env)
 
 
 def _add_stand_in(commands: Any) -> None:
@@ -250,6 +268,38 @@ def _stand_in(arguments: argparse.Namespace) -> int:
     return stand_in(port=arguments.port, latency_ms=arguments.latency_ms)
 
 
+def _add_emulator(commands: Any) -> None:
+    summary = "Azure Machine Learning on this machine: start it, or run a command against it"
+    parser = _add(commands, "emulator", summary, _emulator)
+    parser.add_argument("action", choices=["start", "run"], help="serve until Ctrl-C, or run one command")
+    parser.add_argument("command", nargs="*", metavar="-- COMMAND …", help="what to run, after two dashes")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the state here; forgotten when left out")
+    parser.add_argument("--workspace", action="append", default=[], metavar="NAME", help="one that exists; else any does")
+    parser.add_argument("--connections-of", metavar="E", help="environment whose connections the workspaces have")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="YAML file with rules for what goes wrong")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file with settings of the service")
+    parser.add_argument("--requests", type=Path, metavar="FILE", help="write the record of requests here at the end")
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="append the variables that clients need")
+
+
+def _emulator(arguments: argparse.Namespace) -> int:
+    from llmops.commands.emulator import EmulatorOptions, run, start
+
+    options = EmulatorOptions(
+        port=arguments.port,
+        folder=arguments.folder,
+        workspaces=arguments.workspace,
+        connections_of=arguments.connections_of,
+        faults=arguments.faults,
+        settings=arguments.settings,
+        requests=arguments.requests,
+    )
+    if arguments.action == "run":
+        return run(context=_context(), options=options, command=arguments.command)
+    return start(context=_context(), options=options, env_file=arguments.env_file)
+
+
 def _options(arguments: argparse.Namespace) -> Options:
     from llmops.config.layers import read_options
 
@@ -262,17 +312,18 @@ def _with_variables(argv: Sequence[str], env: Mapping[str, str], parser: argpars
     command = _command_parser(argv, parser)
     if command is None:
         return list(argv)
+    own = argv[: argv.index("--")] if "--" in argv else argv
     added: list[str] = []
     for action in command._actions:  # noqa: SLF001 argparse offers no other list of its options
         flag = next((text for text in action.option_strings if text.startswith("--")), "")
         value = env.get(f"LLMOPS_{flag[2:].replace('-', '_').upper()}", "") if flag else ""
-        if not value or action.dest in {"help", *_LAYERED} or _is_given(flag, argv):
+        if not value or action.dest in {"help", *_LAYERED} or _is_given(flag, own):
             continue
         if action.nargs == 0:
             added += [flag] if value.lower() in _TRUE else []
         else:
             added.append(f"{flag}={value}")
-    return [*argv, *added]
+    return [*own, *added, *argv[len(own) :]]
 
 
 def _is_given(flag: str, argv: Sequence[str]) -> bool:

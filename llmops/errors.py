@@ -94,6 +94,18 @@ class BackendError(LlmopsError):
     exit_code = ExitCode.REFUSED
 
 
+class TransientError(BackendError):
+    """A call to the backend failed in a way that may pass; whether it took effect is not known."""
+
+
+class LeaseHeldError(UsageError):
+    """Someone else is changing the endpoint."""
+
+
+class LeaseLostError(UsageError):
+    """This driver may no longer change the endpoint; it stopped before its next write."""
+
+
 class DeadlineError(LlmopsError):
     """A deadline passed before the work was done."""
 

@@ -9,24 +9,23 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import os
-import re
 import tempfile
-import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TextIO, TypeVar
 
-from llmops.core.metrics import Finding, FindingOutcome, Metric, Outcome, RowStatus, ScoredRow
+from llmops.core.documents import from_json, to_json
+from llmops.core.metrics import Finding, Metric, Outcome, RowStatus
 from llmops.errors import UsageError
 
 SCHEMA_VERSION = 1
 
 LineStatus = Literal["completed", "failed", "unmeasured"]
 """completed; failed: the flow itself failed; unmeasured: evaluator, judge, network or budget failed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LineError:
@@ -83,6 +82,11 @@ class Record:
     """Base of the documents; `kind` names the class in the file."""
 
     kind: ClassVar[str] = ""
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """What a document says of itself before its own fields."""
+        return {"schema_version": SCHEMA_VERSION, "kind": self.kind}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,66 +254,6 @@ _RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, Evalua
 
 R = TypeVar("R", bound=Record)
 
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def to_json(value: Any) -> Any:
-    """Turn a record (or any dataclass in it) into JSON values; non-finite floats become null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        body = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, Record):
-            return {"schema_version": SCHEMA_VERSION, "kind": value.kind, **body}
-        return body
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_json(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def from_json(cls: type[Any], value: Any) -> Any:
-    """Build a value of `cls` from JSON values.
-
-    Raises:
-        KeyError, TypeError, ValueError: the document does not have the form of `cls`.
-    """
-    origin = typing.get_origin(cls)
-    if cls is Any:
-        return value
-    if origin in (typing.Union, types.UnionType):
-        if value is None:
-            return None
-        return from_json(next(arg for arg in typing.get_args(cls) if arg is not type(None)), value)
-    if dataclasses.is_dataclass(cls):
-        hints = typing.get_type_hints(cls)
-        fields = {f.name: f for f in dataclasses.fields(cls)}
-        return cls(**{name: from_json(hints[name], value[name]) for name in fields if name in value})
-    if origin is tuple:
-        items = typing.get_args(cls)
-        _expect(type(value) is list and len(value) == len(items), value, cls)
-        return tuple(from_json(item, entry) for item, entry in zip(items, value, strict=True))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        item = typing.get_args(cls)[1]
-        return {key: from_json(item, entry) for key, entry in value.items()}
-    if isinstance(origin, type) and issubclass(origin, Sequence):
-        _expect(type(value) is list, value, list)
-        item = typing.get_args(cls)[0]
-        return tuple(from_json(item, entry) for entry in value)
-    if origin is Literal:
-        return _expect(value in typing.get_args(cls), value, typing.get_args(cls))
-    if cls is float:
-        known = _expect(value is None or type(value) in (bool, int, float), value, cls)
-        return math.nan if known is None else float(known)
-    return _expect(type(value) is cls, value, cls)
-
-
-def _expect(is_right: bool, value: Any, expected: Any) -> Any:
-    if not is_right:
-        raise TypeError(f"{value!r:.60} is not {getattr(expected, '__name__', expected)}")
-    return value
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader, or a crash, never sees half of it."""
@@ -324,7 +268,7 @@ def _replacing(path: Path) -> Iterator[TextIO]:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as handle:
             yield handle
-        os.chmod(name, 0o644)
+        Path(name).chmod(0o644)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -341,8 +285,7 @@ def write_stream(path: Path, lines: Iterable[str]) -> None:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record as indented JSON, atomically."""
-    text = json.dumps(to_json(record), indent=2, ensure_ascii=False)
-    write_text(path, _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + "\n")
+    write_text(path, json.dumps(to_json(record), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_record(path: Path, cls: type[R]) -> R:

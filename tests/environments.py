@@ -72,6 +72,13 @@ class Workshop:
         subprocess.run([*command, "--no-index", wanted], env=self.env, check=True)
 
 
+def copy_example(root: Path, folder: Path) -> Path:
+    """Copy what a user has, flows, configuration and data, and no llmops beside them; returns the folder."""
+    for name in ("flows", "config", "data"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".promptflow"))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def workshop(root: Path, open_environment: dict[str, str]) -> Workshop:
     """Where environments are made; for tests marked `registry`."""

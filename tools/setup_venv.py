@@ -1,4 +1,4 @@
-"""Make `.venv` from the lock files; do nothing when it is already so.
+"""Make a virtual environment, `.venv`, from the lock files; do nothing when it is already so.
 
 Runs on any supported Python with the standard library alone. Packages are installed by uv, which is itself installed
 (pinned, hashed) under `.cache/`; where uv cannot be had or fails, by plain pip.
@@ -26,8 +26,9 @@ LLM_TOOLS = "llmops/requirements/llm-tools.txt"
 LEVELS = {
     "run": ("requirements/base.txt", "requirements/build.txt", LLM_TOOLS),
     "dev": ("requirements/dev.txt", LLM_TOOLS),
+    "azure": ("requirements/azure-dev.txt", LLM_TOOLS),
 }
-"""Level to its lock files; `dev` holds everything that `run` holds."""
+"""Level to its lock files; `dev` and `azure` hold everything that `run` holds."""
 
 STATE = "llmops-setup.json"
 
@@ -178,24 +179,25 @@ def installers(root: Path, env: Mapping[str, str]) -> Iterator[Installer]:
     yield Pip(env=env)
 
 
-def set_up(root: Path, level: str, env: Mapping[str, str]) -> None:
-    """Bring `.venv` to a level.
+def set_up(root: Path, venv: Path, level: str, env: Mapping[str, str]) -> None:
+    """Bring an environment to a level; what is there already, and is not as locked, is removed first.
 
     Args:
         root: the checkout.
+        venv: folder of the environment.
         level: one of `LEVELS`.
         env: environment of the installer's processes.
 
     Raises:
         SetupError: no installer could do it.
     """
-    venv = root / ".venv"
     digest = digest_of(root, sys.executable, LEVELS)
     with exclusive(root / ".cache" / "setup.lock"):
         if _is_ready(venv, digest, level):
             return
-        print(f"Setting up .venv ({level}) with Python {sys.version.split()[0]}", file=sys.stderr)
-        _set_up_with_first(installers(root, env), root, venv, level)
+        print(f"Setting up {venv.name} ({level}) with Python {sys.version.split()[0]}", file=sys.stderr)
+        way = _install_with_first(installers(root, env), root, venv, level)
+        way.install(python_of(venv), "--no-build-isolation", "--editable", str(root))
         (venv / STATE).write_text(json.dumps({"digest": digest, "level": level}), encoding="utf-8")
 
 
@@ -207,7 +209,7 @@ def _is_ready(venv: Path, digest: str, level: str) -> bool:
     return state["digest"] == digest and level in {state["level"], "run"} and python_of(venv).exists()
 
 
-def _set_up_with_first(ways: Iterator[Installer], root: Path, venv: Path, level: str) -> None:
+def _install_with_first(ways: Iterator[Installer], root: Path, venv: Path, level: str) -> Installer:
     failures = []
     for way in ways:
         try:
@@ -216,8 +218,8 @@ def _set_up_with_first(ways: Iterator[Installer], root: Path, venv: Path, level:
             print(f"{way.name} failed: {error}", file=sys.stderr)
             failures.append(str(error))
         else:
-            return
-    raise SetupError(f"no installer could set up .venv; the last said: {failures[-1]}")
+            return way
+    raise SetupError(f"no installer could set up {venv.name}; the last said: {failures[-1]}")
 
 
 def _make(way: Installer, root: Path, venv: Path, level: str) -> None:
@@ -228,15 +230,16 @@ def _make(way: Installer, root: Path, venv: Path, level: str) -> None:
     python = python_of(venv)
     for name in LEVELS[level]:
         way.install(python, "--require-hashes", "--requirement", str(root / name))
-    way.install(python, "--no-build-isolation", "--editable", str(root))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("level", choices=LEVELS)
+    parser.add_argument("--venv", default=".venv", help="folder of the environment, relative to the checkout")
+    arguments = parser.parse_args(argv)
     try:
-        set_up(ROOT, parser.parse_args(argv).level, os.environ)
+        set_up(ROOT, ROOT / arguments.venv, arguments.level, os.environ)
     except SetupError as error:
         print(error, file=sys.stderr)
         return 4

@@ -10,6 +10,8 @@ Pages are composed of sentences from `phrases/`, with slots filled from `slots.j
 The same seed gives the same bytes. A page that shares too many word 5-grams with an earlier one is drawn again.
 """
 
+
+
 from __future__ import annotations
 
 import argparse
@@ -167,7 +169,7 @@ def _write_apart(
 
 
 def pick_smoke(rows: Sequence[Mapping[str, str]], draw: random.Random) -> list[Mapping[str, str]]:
-    """Pick the smoke subset: the categories in turn, so that each has two or three rows, in the order of the full set."""
+    """Pick two or three rows of each category, in the order of the full set."""
     piles = {name: draw.sample([r for r in rows if r["answer"] == name], SMOKE_ROWS) for name in CATEGORIES}
     ids = {piles[CATEGORIES[i % len(CATEGORIES)]].pop()["id"] for i in range(SMOKE_ROWS)}
     return [row for row in rows if row["id"] in ids]
@@ -190,7 +192,9 @@ def _write_lines(path: Path, documents: Iterable[Mapping[str, str]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write `full.jsonl`, `smoke.jsonl` and the flow's `pages.jsonl` below the repository, or below `--output`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=REPOSITORY, help="root to write below; the repository by default")
+    parser.add_argument(
+        "--output", type=Path, default=REPOSITORY, help="root to write below; the repository by default"
+    )
     root = parser.parse_args(argv).output
     draw = random.Random(SEED)
     pages = compose_pages(draw)

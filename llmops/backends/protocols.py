@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmops.config.connections import ResolvedConnection
+from llmops.core.endpoint import Endpoint, Lease, Window
 from llmops.errors import LlmopsError
 from llmops.flows.closure import Closure
 from llmops.flows.model import Flow
 from llmops.flows.tree import FileTree
 from llmops.records import DatasetRef, FlowRef, Line, RunRecord
+from llmops.releases import EvidenceRef, ModelRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,3 +98,216 @@ class Runs(Protocol):
 
     def list_all(self) -> Sequence[RunRecord]:
         """Return all runs, newest first."""
+
+
+class Clock(Protocol):
+    """The time, as a collaborator, so that a rollout of hours can be tried in no time."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch, UTC."""
+
+    def sleep(self, seconds: float) -> None:
+        """Return when that many seconds have passed."""
+
+
+class Registry(Protocol):
+    """Keeps registered versions: packages that never change, and the documents that speak for them.
+
+    Every method may raise `TransientError` (it may or may not have taken effect; calling again is safe) and
+    `BackendError` (it will not work).
+    """
+
+    def register(self, package: Path, *, name: str, digest: str, created_by: str) -> ModelRecord:
+        """Keep a copy of a package under the next version of a name.
+
+        Guarantees: atomic, and idempotent on the digest: when the name has a version with this digest, that version
+        is returned and nothing is kept, also when several callers race. Versions are whole numbers from 1. What is
+        kept never changes.
+
+        Args:
+            package: folder with `manifest.json` at its top and every file that it lists.
+            name: of the model.
+            digest: the manifest's `digest`.
+            created_by: who or which run, for people.
+        """
+
+    def find(self, name: str, version: str) -> ModelRecord | None:
+        """Return one version, None when there is none."""
+
+    def find_digest(self, name: str, digest: str) -> ModelRecord | None:
+        """Return the version with this content, None when there is none."""
+
+    def list_models(self) -> Sequence[ModelRecord]:
+        """Return every version of every name, by name, newest version first."""
+
+    def fetch(self, model: ModelRecord) -> Path:
+        """Return a local folder with the package, to be read and never written; the caller verifies its bytes."""
+
+    def add_evidence(self, model: ModelRecord, evidence: EvidenceRef, content: bytes) -> ModelRecord:
+        """Attach a document to a version; the same document twice is one. Returns the version as it is now."""
+
+    def read_evidence(self, model: ModelRecord, evidence: EvidenceRef) -> bytes:
+        """Return the bytes of an attached document; the caller verifies them.
+
+        Raises:
+            UsageError: the document is gone.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentRequest:
+    """What a deployment is made from.
+
+    Attributes:
+        name: free on the endpoint, or taken by a deployment of this very model.
+        model: the version; its digest is what `Endpoint.deployments[name].digest` will say.
+        package: folder with the verified package, see `Registry.fetch`.
+        connections: what the flow needs, secrets resolved; they go to the serving process and nowhere else.
+        environment_variables: literal values or `${env:NAME}` references.
+        tags: written with the deployment, in the same step.
+        settings: what only this backend knows, from the environment's configuration, for instance `instance_type`.
+    """
+
+    name: str
+    model: ModelRecord
+    package: Path
+    connections: Mapping[str, ResolvedConnection] = field(default_factory=dict)
+    environment_variables: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What an endpoint answered to one request.
+
+    Attributes:
+        status: HTTP status; 0 when the request got no answer.
+        outputs: the answer's JSON object; None when the answer is none.
+        text: the beginning of an answer that is no JSON object, or why there is none.
+        deployment: which deployment answered; empty when the endpoint does not say.
+        duration_s: until the last byte, seconds.
+        request_id: as the endpoint logged it.
+    """
+
+    status: int
+    outputs: Mapping[str, Any] | None = None
+    text: str = ""
+    deployment: str = ""
+    duration_s: float = 0.0
+    request_id: str = ""
+
+
+class Endpoints(Protocol):
+    """Keeps endpoints, their deployments and their traffic.
+
+    Nothing but what is in here is kept between two drivers: all that a rollout needs to go on is in the tags.
+
+    Every method may raise `TransientError` (it may or may not have taken effect; calling again is safe),
+    `BackendError` (it will not work) and, for a name that no backend accepts, `UsageError`. Writes are not fenced by
+    the lease: the driver checks it first, and plans tolerate one write that comes late.
+    """
+
+    def acquire_lease(self, endpoint: str, *, token: str, owner: str, link: str, duration_s: float) -> Lease:
+        """Take the right to change an endpoint, which need not exist yet.
+
+        Guarantees: one atomic step: of several callers one gets it. It can be had when nobody holds it, when it has
+        expired, and by the token that holds it, which extends it.
+
+        Raises:
+            LeaseHeldError: who holds it, since which run, and until when.
+        """
+
+    def renew_lease(self, lease: Lease, *, duration_s: float) -> Lease:
+        """Extend a lease from now on.
+
+        Guarantees: atomic; it works as long as no other token took the lease, even when it has expired.
+
+        Raises:
+            LeaseLostError: another token holds or held it since, or it was released.
+        """
+
+    def release_lease(self, lease: Lease) -> None:
+        """Give the lease back; without effect when this token does not hold it."""
+
+    def read_lease(self, endpoint: str) -> Lease | None:
+        """Return the lease as it is held, None when nobody holds it or it has expired."""
+
+    def list_endpoints(self) -> Sequence[str]:
+        """Return the names of all endpoints, sorted."""
+
+    def observe(self, endpoint: str) -> Endpoint | None:
+        """Return the endpoint with its deployments, None when there is none.
+
+        Guarantees: it shows every write that has returned; a deployment is `healthy` only when it answers now.
+        """
+
+    def ensure_endpoint(self, endpoint: str, *, tags: Mapping[str, str]) -> None:
+        """Create an endpoint without deployments and traffic; one that exists is left as it is, tags too."""
+
+    def update_endpoint(
+        self,
+        endpoint: str,
+        *,
+        traffic: Mapping[str, int] | None = None,
+        mirror: Mapping[str, int] | None = None,
+        tags: Mapping[str, str | None] | None = None,
+    ) -> None:
+        """Change an endpoint; what is None stays.
+
+        Guarantees: all of it in one atomic step: no observer and no request sees a part. No request fails because
+        the split changes; those in flight are answered where they went.
+
+        Args:
+            endpoint: which exists.
+            traffic: the whole new split: whole percents over deployments that exist, sum 0 or 100.
+            mirror: the whole new mirror: nothing, or one deployment that exists.
+            tags: are merged; a value of None removes the tag.
+
+        Raises:
+            UsageError: the split is not one, or names a deployment that does not exist.
+        """
+
+    def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
+        """Start a deployment at 0 % and return before it is healthy; `observe` tells how it goes.
+
+        Guarantees: a deployment of this name with the same digest is left as it is, whatever its status. One request
+        makes one deployment.
+
+        Raises:
+            UsageError: a deployment of this name serves other content.
+        """
+
+    def tag_deployment(self, endpoint: str, deployment: str, tags: Mapping[str, str | None]) -> None:
+        """Merge tags in one atomic step; a value of None removes the tag.
+
+        Raises:
+            UsageError: no such deployment.
+        """
+
+    def delete_deployment(self, endpoint: str, deployment: str) -> None:
+        """Drain and remove a deployment; one that is gone is fine.
+
+        Raises:
+            UsageError: it has traffic or is mirrored to.
+        """
+
+    def score(
+        self, endpoint: str, inputs: Mapping[str, Any], *, deployment: str | None = None, timeout_s: float = 60.0
+    ) -> Answer:
+        """Send one request through the endpoint's own address, with its own key.
+
+        May be called from several threads. An answer of any status is an answer; so is none (status 0).
+
+        Args:
+            endpoint: which exists.
+            inputs: the flow's inputs; the request's whole body.
+            deployment: asks this one, past the traffic split; None lets the split decide.
+            timeout_s: seconds until the request is given up.
+        """
+
+    def measure(self, endpoint: str, *, start: float, end: float) -> Mapping[str, Window]:
+        """Return what each deployment did with live requests between two moments (seconds since the epoch)."""
+
+    def read_logs(self, endpoint: str, deployment: str, *, lines: int = 200) -> str:
+        """Return the last lines that a deployment wrote, its start included; empty when there are none."""

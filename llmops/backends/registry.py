@@ -5,12 +5,27 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from llmops.backends.protocols import Runs
+from llmops.backends.protocols import Endpoints, Registry, Runs
 from llmops.config.model import Environment
 from llmops.errors import UsageError, near_match
 
-OpenRuns = Callable[[Environment, Path, Mapping[str, str], Callable[[str], None]], contextlib.AbstractContextManager[Runs]]
+OpenRuns = Callable[
+    [Environment, Path, Mapping[str, str], Callable[[str], None]], contextlib.AbstractContextManager[Runs]
+]
+
+
+class Delivery(NamedTuple):
+    """Where an environment's versions are kept and where they serve."""
+
+    registry: Registry
+    endpoints: Endpoints
+
+
+OpenDelivery = Callable[
+    [Environment, Path, Mapping[str, str], Callable[[str], None]], contextlib.AbstractContextManager[Delivery]
+]
 
 
 @contextlib.contextmanager
@@ -29,6 +44,9 @@ def _open_local(
 
 
 _RUNS: Mapping[str, OpenRuns] = {"local": _open_local}
+_DELIVERY: Mapping[str, OpenDelivery] = {}
+
+Opener = TypeVar("Opener")
 
 
 def open_runs(
@@ -44,11 +62,32 @@ def open_runs(
     Raises:
         UsageError: there is no such backend.
     """
-    if environment.backend not in _RUNS:
+    return _pick(_RUNS, environment)(environment, state, env, say)
+
+
+def open_delivery(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> contextlib.AbstractContextManager[Delivery]:
+    """Open the `Registry` and the `Endpoints` of an environment's backend; what serves goes on after the context.
+
+    Args:
+        environment: names the backend.
+        state: the project's `.llmops/` folder.
+        env: environment variables, for references in connections.
+        say: takes a sentence for people.
+
+    Raises:
+        UsageError: there is no such backend.
+    """
+    return _pick(_DELIVERY, environment)(environment, state, env, say)
+
+
+def _pick(backends: Mapping[str, Opener], environment: Environment) -> Opener:
+    if environment.backend not in backends:
         raise UsageError.of(
             f"no backend '{environment.backend}'",
             where=f"environment '{environment.name}'",
-            expected=", ".join(map(repr, _RUNS)),
-            fix=near_match(environment.backend, _RUNS),
+            expected=", ".join(map(repr, backends)),
+            fix=near_match(environment.backend, backends),
         )
-    return _RUNS[environment.backend](environment, state, env, say)
+    return backends[environment.backend]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,9 @@ from llmops.commands.context import Context
 from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
+from llmops.config.model import Project
 from llmops.core.limits import MetricSpec
-from llmops.errors import ExitCode, LlmopsError, UsageError, first_to_report
+from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, first_to_report
 from llmops.evaluators.evaluation import evaluate_run
 from llmops.evaluators.verdict import Case, decide
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
@@ -62,9 +63,7 @@ def check(
     """
     project = load_project(find_root(context.folder))
     chosen = pick_experiments(project, experiments)
-    prepared = _prepare_all(
-        [lambda name=one.name: prepare(project, layer(project, name, env=context.env, flags=flags), context.env) for one in chosen]  # type: ignore[misc]
-    )
+    prepared = _prepare_all(project, [one.name for one in chosen], context.env, flags)
     results = []
     for one in prepared:
         folder = output / one.experiment.name if output and len(prepared) > 1 else output
@@ -83,11 +82,12 @@ def check(
     return first_to_report(result.exit_code for result in results)
 
 
-def _prepare_all(steps: Sequence[Callable[[], Prepared]]) -> list[Prepared]:
-    prepared, problems = [], []
-    for step in steps:
+def _prepare_all(project: Project, names: Sequence[str], env: Mapping[str, str], flags: Options) -> list[Prepared]:
+    prepared: list[Prepared] = []
+    problems: list[Problem] = []
+    for name in names:
         try:
-            prepared.append(step())
+            prepared.append(prepare(project, layer(project, name, env=env, flags=flags), env))
         except UsageError as error:
             problems.extend(error.problems)
     if problems:
@@ -95,9 +95,7 @@ def _prepare_all(steps: Sequence[Callable[[], Prepared]]) -> list[Prepared]:
     return prepared
 
 
-def _check_one(
-    context: Context, prepared: Prepared, flags: Options, asked: str | None, output: Path | None
-) -> Checked:
+def _check_one(context: Context, prepared: Prepared, flags: Options, asked: str | None, output: Path | None) -> Checked:
     name = prepared.experiment.name
     try:
         with ExitStack() as resources:

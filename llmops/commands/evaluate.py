@@ -11,9 +11,10 @@ from llmops.commands.context import Context
 from llmops.commands.preparation import evaluation_requests, prepare
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
+from llmops.core.documents import to_json
 from llmops.errors import ExitCode, LlmopsError, UsageError
 from llmops.evaluators.evaluation import evaluate_run
-from llmops.records import EvaluationRecord, RunRecord, read_record, to_json
+from llmops.records import EvaluationRecord, RunRecord, read_record
 
 
 def evaluate(*, context: Context, run: str, flags: Options, json_output: bool) -> int:
@@ -57,7 +58,9 @@ def _required(outcome: RunRecord | LlmopsError) -> RunRecord:
 
 def describe_evaluation(evaluation: EvaluationRecord) -> str:
     """Say which metrics came out, one per line, and what to do next."""
-    lines = [f"{evaluation.id}: {evaluation.scored} scored, {evaluation.failed} failed, {evaluation.unmeasured} unmeasured"]
+    lines = [
+        f"{evaluation.id}: {evaluation.scored} scored, {evaluation.failed} failed, {evaluation.unmeasured} unmeasured"
+    ]
     for metric in evaluation.metrics:
         value = "no value" if metric.value is None else f"{metric.value:.4g}"
         note = f" ({metric.note})" if metric.note else ""

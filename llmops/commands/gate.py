@@ -9,10 +9,11 @@ from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
+from llmops.core.documents import to_json
 from llmops.errors import Problem, UsageError
 from llmops.evaluators.evaluation import read_evaluation
 from llmops.evaluators.verdict import Case, decide
-from llmops.records import EvaluationRecord, VerdictRecord, to_json
+from llmops.records import EvaluationRecord, VerdictRecord
 from llmops.reports import console
 
 
@@ -63,7 +64,9 @@ def require_comparable(candidate: EvaluationRecord, baseline: EvaluationRecord) 
     """
     pairs = [("data set", candidate.run.dataset.digest, baseline.run.dataset.digest)]
     for name in sorted({*candidate.evaluators, *baseline.evaluators}):
-        pairs.append((f"evaluator '{name}'", candidate.evaluators.get(name, "none"), baseline.evaluators.get(name, "none")))
+        pairs.append(
+            (f"evaluator '{name}'", candidate.evaluators.get(name, "none"), baseline.evaluators.get(name, "none"))
+        )
     problems = [
         Problem(
             what=f"the {what} of candidate and baseline differ",

@@ -15,8 +15,8 @@ from llmops.config.data import DataSummary, describe
 from llmops.config.layers import Options, Selection, layer
 from llmops.config.load import locate
 from llmops.config.model import Environment, Experiment, Project
-from llmops.core.mapping import check, complete, parse_mapping
-from llmops.errors import LlmopsError, Problem, UsageError, near_match
+from llmops.core.mapping import check, parse_mapping
+from llmops.errors import Problem, UsageError, near_match
 from llmops.flows.closure import Closure, find_closure
 from llmops.flows.commit import CommitTree
 from llmops.flows.digest import digest_closure
@@ -139,9 +139,7 @@ def read_source_at(prepared: Prepared, ref: str, resources: ExitStack) -> FlowSo
     return _read_at(tree, prepared, prepared.experiment.variants, commit, ref)
 
 
-def _read_at(
-    tree: FileTree, prepared: Prepared, variants: Mapping[str, str], commit: str, ref: str
-) -> FlowSource:
+def _read_at(tree: FileTree, prepared: Prepared, variants: Mapping[str, str], commit: str, ref: str) -> FlowSource:
     flow = read_flow_in(tree, prepared.experiment.flow)
     known = {
         node: variant
@@ -301,9 +299,7 @@ def _check_mapping(
     )
 
 
-def _check_metrics(
-    project: Project, experiment: Experiment, evaluators: Mapping[str, FlowSource]
-) -> list[Problem]:
+def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping[str, FlowSource]) -> list[Problem]:
     """Find thresholds on metrics that no evaluator can report, where the evaluators' code shows what they report."""
     reported = {name: reported_metrics(source.tree, source.closure) for name, source in evaluators.items()}
     if any(names is None for names in reported.values()):
@@ -320,7 +316,8 @@ def _check_metrics(
                     what="no such metric",
                     where=where,
                     found=f"'{threshold.metric}'",
-                    expected="one that an evaluator reports: " + (", ".join(map(repr, sorted(bare))) or "there is none"),
+                    expected="one that an evaluator reports: "
+                    + (", ".join(map(repr, sorted(bare))) or "there is none"),
                     fix=near_match(threshold.metric, sorted(bare)),
                 )
             )

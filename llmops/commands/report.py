@@ -31,7 +31,9 @@ def report(
         formats: of `json`, `markdown`, `junit`, `html`; empty means all.
         json_output: write one JSON document (outcome, exit code of the check, paths) instead of the table.
         write: receives the text for standard output, without a trailing newline.
-        width, color, encoding: of standard output.
+        width: columns of standard output.
+        color: whether standard output takes ANSI colours.
+        encoding: of standard output.
 
     Returns:
         0 whatever the verdict: the report was rendered. The gate's own answer is `llmops gate`.

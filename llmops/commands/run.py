@@ -10,8 +10,9 @@ from llmops.commands.context import Context
 from llmops.commands.preparation import prepare, read_source_at, run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
+from llmops.core.documents import to_json
 from llmops.errors import ExitCode, LlmopsError
-from llmops.records import RunRecord, to_json
+from llmops.records import RunRecord
 
 
 def run(*, context: Context, experiment: str, flags: Options, ref: str | None, json_output: bool) -> int:

@@ -31,7 +31,8 @@ _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 class Report(Protocol):
     """Takes a problem of the value at `path`."""
 
-    def __call__(self, path: Steps, what: str, *, found: str = "", expected: str = "", fix: str = "") -> None: ...
+    def __call__(self, path: Steps, what: str, *, found: str = "", expected: str = "", fix: str = "") -> None:
+        """Take the problem."""
 
 
 class LocatedProblem(NamedTuple):

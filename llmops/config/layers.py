@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.config.model import Environment, Experiment, Project
+from llmops.core.documents import from_json, to_json
 from llmops.errors import Problem, UsageError, near_match
-from llmops.records import from_json, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ def parse_variants(text: str, *, where: str = "--variants") -> dict[str, str]:
     return variants
 
 
-def _parse_text(text: str, *, where: str) -> str:
+def _parse_text(text: str, *, where: str) -> str:  # noqa: ARG001 one signature for all parsers
     return text.strip()
 
 

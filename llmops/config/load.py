@@ -14,8 +14,8 @@ from llmops.config.model import NAME, Environment, Experiment, Project
 from llmops.config.rules import check_environment, check_experiment
 from llmops.config.schema import schema_of
 from llmops.config.validate import validate
+from llmops.core.documents import from_json
 from llmops.errors import Problem, UsageError, near_match
-from llmops.records import from_json
 
 EXPERIMENTS = "config/experiments"
 ENVIRONMENTS = "config/environments"

@@ -73,7 +73,7 @@ def _type(hint: Any) -> Schema:
     if hint in _SCALARS:
         return dict(_SCALARS[hint])
     if dataclasses.is_dataclass(hint):
-        return _object(typing.cast(type, hint))
+        return _object(typing.cast("type", hint))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _part(arguments[1])
@@ -174,12 +174,10 @@ def with_key_tables(page: str) -> str:
 
 def rewrite(page: Path) -> None:
     """Rewrite the committed schemas and, if it exists, the documentation page with the key tables."""
-    from llmops.records import write_text
-
     for kind in ROOTS:
-        write_text(SCHEMAS / f"{kind}.schema.json", schema_text(kind))
+        (SCHEMAS / f"{kind}.schema.json").write_text(schema_text(kind), encoding="utf-8", newline="\n")
     if page.is_file():
-        write_text(page, with_key_tables(page.read_text(encoding="utf-8")))
+        page.write_text(with_key_tables(page.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

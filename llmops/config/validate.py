@@ -39,8 +39,28 @@ _KINDS: Mapping[str, _Kind] = {
 }
 
 KEYWORDS = frozenset(
-    """$schema title description default writeOnly type enum properties required additionalProperties propertyNames
-    minProperties items minItems maxItems minimum maximum exclusiveMinimum minLength pattern""".split()
+    {
+        "$schema",
+        "title",
+        "description",
+        "default",
+        "writeOnly",
+        "type",
+        "enum",
+        "properties",
+        "required",
+        "additionalProperties",
+        "propertyNames",
+        "minProperties",
+        "items",
+        "minItems",
+        "maxItems",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "minLength",
+        "pattern",
+    }
 )
 """All JSON Schema keywords that `validate` understands."""
 

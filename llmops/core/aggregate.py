@@ -100,9 +100,7 @@ def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:
     return ""
 
 
-def _bare(
-    name: str, evaluator: str, scores: Scores, spec: MetricSpec, reported: float | None, note: str
-) -> Metric:
+def _bare(name: str, evaluator: str, scores: Scores, spec: MetricSpec, reported: float | None, note: str) -> Metric:
     """A number that only the evaluator knows how to form: no interval is invented for it."""
     return Metric(
         name=name,
@@ -118,9 +116,7 @@ def _bare(
     )
 
 
-def _row_metric(
-    name: str, evaluator: str, scores: Scores, spec: MetricSpec, reported: float | None = None
-) -> Metric:
+def _row_metric(name: str, evaluator: str, scores: Scores, spec: MetricSpec, reported: float | None = None) -> Metric:
     worst, best = extremes(spec)
     values = row_values(scores, f"{evaluator}.{spec.score}", spec)
     known = [value for value in values if value is not None]

@@ -144,7 +144,9 @@ def _judge_regression(threshold: Threshold, limit: float, metric: Metric | None,
     baseline = find_metric(threshold.metric, evidence.baseline or {})
     problem = evidence.baseline_problem or _why_unusable(threshold.metric, metric, evidence)
     if not problem and (baseline is None or baseline.value is None):
-        problem = f"the baseline has no value of {threshold.metric!r}" + (f": {baseline.note}" if baseline and baseline.note else "")
+        problem = f"the baseline has no value of {threshold.metric!r}" + (
+            f": {baseline.note}" if baseline and baseline.note else ""
+        )
     if metric is None or metric.value is None or baseline is None or baseline.value is None or problem:
         return _undecided(threshold, label, metric, problem)
     difference = evidence.differences.get(f"{metric.evaluator}.{metric.name}")

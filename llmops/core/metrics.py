@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from llmops.core.limits import MetricKind
+
 RowStatus = Literal["scored", "failed", "unmeasured"]
 Outcome = Literal["pass", "fail", "inconclusive"]
 FindingOutcome = Literal["pass", "fail", "inconclusive", "skipped"]
@@ -32,7 +34,7 @@ class Metric:
     name: str
     evaluator: str
     value: float | None
-    kind: str
+    kind: MetricKind
     n: int
     failed: int
     unmeasured: int

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import NormalDist, fmean, stdev
 
 Interval = tuple[float, float]
+_SMALLEST_SAMPLE = 2
 
 
 def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
@@ -29,11 +30,11 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
 
 
 def normal_mean(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
-    """Return the large-sample interval of a mean; None below two values.
+    """Return the large-sample interval of a mean; None below `_SMALLEST_SAMPLE` values.
 
     Source: central limit theorem; approximate for small n.
     """
-    if len(values) < 2:
+    if len(values) < _SMALLEST_SAMPLE:
         return None
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     half = z * stdev(values) / math.sqrt(len(values))

@@ -87,7 +87,7 @@ class Blobs:
             FileNotFoundError: there is none.
         """
         status, body = self._send("GET", f"{container}/{urllib.parse.quote(path)}", {}, accepted=(200, 404))
-        if status == 404:  # noqa: PLR2004 HTTP
+        if status == 404:
             raise FileNotFoundError(f"no blob '{path}' in container '{container}'")
         return body
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from llmops.emulator.blobs import Blobs
+from llmops.emulator.clock import timestamp
 from llmops.emulator.errors import not_found
 from llmops.emulator.faults import FaultRules
 from llmops.emulator.hosting import Hosting
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operation, Operations
+from llmops.emulator.runs import Runs
 from llmops.emulator.settings import Settings
 from llmops.emulator.store import Document, Store
 from llmops.emulator.tokens import TokenService
@@ -76,9 +77,11 @@ class Cloud:
     control_port: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     hosting: Hosting = field(init=False)
+    runs: Runs = field(init=False)
 
     def __post_init__(self) -> None:
         self.hosting = Hosting(self)
+        self.runs = Runs(self)
 
     def open_workspace(self, workspace: Workspace) -> Document:
         """Return a workspace, making it when it is first asked for.
@@ -203,9 +206,3 @@ class Call:
             f"/subscriptions/{self.workspace.subscription}/providers/{PROVIDER}/locations/{self.cloud.settings.region}"
         )
         return f"{self.base}{place}/{kind}/{operation.id}?api-version=2022-02-01-preview"
-
-
-def timestamp(offset_s: float = 0.0) -> str:
-    """Return the present time as Azure writes it."""
-    now = time.time() + offset_s
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1_000_000):06d}+00:00"

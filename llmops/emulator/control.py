@@ -45,7 +45,7 @@ class ControlPage:
         parts = request.path.strip("/").split("/")
         try:
             if parts[0] == "workspaces" and parts[2:3] == ["connections"]:
-                return json_response(self._connections(parts[1], parts[3] if len(parts) > 3 else None))  # noqa: PLR2004
+                return json_response(self._connections(parts[1], parts[3] if len(parts) > 3 else None))
             found = self._answers.get((request.method, parts[0]))
             if found is None:
                 raise not_found(request.path)

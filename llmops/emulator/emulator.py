@@ -76,6 +76,7 @@ class Emulator:
         self.cloud = _cloud(settings, Blobs(blob_service), self.folder, keep=folder is not None)
         self._open.callback(self.cloud.hosting.close)
         self._open.callback(self.cloud.operations.close)
+        self._open.callback(self.cloud.runs.close)
         self._server = _server(self.cloud, self.certificates, port)
         self._server.start()
         self._open.callback(self._server.close)

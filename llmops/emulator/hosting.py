@@ -11,29 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from llmops.emulator.deployed import Container, ContainerSpec, start_container
 from llmops.emulator.errors import RefusalError, not_found, user_error
+from llmops.emulator.locations import blob_path
 
 if TYPE_CHECKING:
     from llmops.emulator.cloud import Cloud, Workspace
 
 _MODEL_ID = re.compile(r".*/workspaces/[^/]+/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
-_BLOB_PATH = re.compile(r"azureml://.*?datastores/[^/]+/paths/(?P<path>.*)", re.IGNORECASE)
 
 
 def log_of(cloud: Cloud, workspace: Workspace, endpoint: str, deployment: str) -> Path:
     """Name the file that holds what a deployment prints."""
     return cloud.folder / "deployments" / workspace.guid / endpoint.lower() / deployment.lower() / "container.log"
-
-
-def blob_path(uri: str) -> str:
-    """Take the path below the container from the address of an asset.
-
-    Raises:
-        RefusalError: it is not in the workspace's datastore.
-    """
-    match = _BLOB_PATH.fullmatch(uri)
-    if match is None:
-        raise user_error(f"'{uri}' is not in a datastore of the workspace.")
-    return match["path"]
 
 
 def model_path(cloud: Cloud, workspace: Workspace, properties: dict[str, Any]) -> str:

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llmops.emulator.tokens import decode
 from llmops.emulator.wire import Request, Response
 
 _BODY_LIMIT = 20_000
+_SECRET_QUERY = frozenset({"sig"})
 _SECRET_HEADERS = frozenset({"authorization", "aml-user-token"})
 
 
@@ -20,6 +22,7 @@ class Entry:
         service: which part of the emulator it reached.
         status: HTTP status; 0 when the connection was ended without an answer.
         fault: effect of the fault that was injected; empty when there was none.
+        caller: client id that the token names; empty where there is none.
         body: text of the request's body, cut; empty for tokens and blobs.
     """
 
@@ -30,6 +33,7 @@ class Entry:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    caller: str
     body: str
     status: int = 0
     fault: str = ""
@@ -67,7 +71,8 @@ class Journal:
             method=request.method,
             host=request.host,
             path=request.path,
-            query=request.query,
+            query={name: "***" if name in _SECRET_QUERY else value for name, value in request.query.items()},
+            caller=str(decode(request.headers.get("authorization", "")).get("appid", "")),
             headers={name: value for name, value in request.headers.items() if name not in _SECRET_HEADERS},
             body=_body(request, service),
             status=response.status if response else 0,

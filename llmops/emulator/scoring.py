@@ -7,6 +7,7 @@ import http.client
 import random
 import re
 import threading
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmops.emulator.cloud import Cloud, Workspace
@@ -21,6 +22,14 @@ _WORKSPACE_ID = re.compile(
 _DURATION = re.compile(r"PT(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 _LONGEST_S = 90.0
 _PASSED_ON = ("content-type", "accept", "x-request-id", "x-ms-client-request-id", "traceparent")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    cloud: Cloud
+    workspace: Workspace
+    endpoint: str
+    deployment: str
 
 
 def answer(cloud: Cloud, request: Request) -> Response:
@@ -39,8 +48,9 @@ def answer(cloud: Cloud, request: Request) -> Response:
     deployment = _choose(endpoint, request)
     if deployment is None:
         return _text(404, "There is no deployment that takes traffic.")
-    _mirror(cloud, workspace, endpoint, deployment, request, path)
-    return _score(cloud, workspace, name, deployment, request, path)
+    target = _Target(cloud=cloud, workspace=workspace, endpoint=name, deployment=deployment)
+    _mirror(target, endpoint, request, path)
+    return _score(target, request, path)
 
 
 def _endpoint_of(request: Request) -> tuple[str, str]:
@@ -65,23 +75,22 @@ def _choose(endpoint: Document, request: Request) -> str | None:
     return random.choices(list(traffic), list(traffic.values()))[0] if traffic else None
 
 
-def _mirror(
-    cloud: Cloud, workspace: Workspace, endpoint: Document, deployment: str, request: Request, path: str
-) -> None:
+def _mirror(target: _Target, endpoint: Document, request: Request, path: str) -> None:
     if request.headers.get("azureml-model-deployment") or request.method != "POST":
         return
     for shadow, percent in endpoint["properties"]["mirrorTraffic"].items():
-        if shadow != deployment and random.uniform(0, 100) < percent:
-            arguments = [cloud, workspace, endpoint["name"], shadow, request, path]
+        if shadow != target.deployment and random.uniform(0, 100) < percent:
+            arguments = [replace(target, deployment=shadow), request, path]
             threading.Thread(target=_score, args=arguments, daemon=True).start()
 
 
-def _score(cloud: Cloud, workspace: Workspace, endpoint: str, deployment: str, request: Request, path: str) -> Response:
+def _score(target: _Target, request: Request, path: str) -> Response:
     try:
-        container = cloud.hosting.find(workspace, endpoint, deployment)
+        container = target.cloud.hosting.find(target.workspace, target.endpoint, target.deployment)
     except RefusalError:
-        return _text(404, f"There is no deployment '{deployment}' that serves.")
-    document = cloud.store.get(*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment) or {}
+        return _text(404, f"There is no deployment '{target.deployment}' that serves.")
+    key = (*target.workspace.key, "onlineEndpoints", target.endpoint, "deployments", target.deployment)
+    document = target.cloud.store.get(*key) or {}
     settings: dict[str, Any] = document.get("properties", {}).get("requestSettings") or {}
     capacity = int((document.get("sku") or {}).get("capacity") or 1)
     most = 2 * int(settings.get("maxConcurrentRequestsPerInstance") or 1) * capacity
@@ -90,7 +99,8 @@ def _score(cloud: Cloud, workspace: Workspace, endpoint: str, deployment: str, r
             return _text(429, "Too many requests are pending for this deployment.")
         container.pending += 1
     try:
-        return _forward(container, request, path, seconds(settings.get("requestTimeout") or "PT5S"), deployment)
+        timeout_s = seconds(settings.get("requestTimeout") or "PT5S")
+        return _forward(container, request, path, timeout_s, target.deployment)
     finally:
         with container.lock:
             container.pending -= 1

@@ -23,6 +23,8 @@ class Settings:
             own is not known.
         lists_unknown_models: the versions of an unknown model are an empty list, not a 404; see there.
         datastore_credentials: `None` makes the SDKs use the caller's own identity on the blob service.
+        secrets_type: what `listSecrets` of the datastore gives; with `AccountKey`, as the service once gave, current
+            SDKs fail. The key that is shown opens nothing.
         core_quota: cores that all deployments of a subscription may use.
         connections: name to `{type, configs, secrets}`: connections that every workspace has from the start.
     """
@@ -37,5 +39,6 @@ class Settings:
     changed_path_status: int = 400
     lists_unknown_models: bool = False
     datastore_credentials: Literal["AccountKey", "None"] = "AccountKey"
+    secrets_type: Literal["Sas", "AccountKey"] = "Sas"
     core_quota: int = 100
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

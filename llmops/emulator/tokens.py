@@ -65,7 +65,9 @@ class TokenService:
         """
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise RefusalError(401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
+            raise RefusalError(
+                401, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing."
+            )
         head, _, signature = token.rpartition(".")
         if not hmac.compare_digest(self._sign(head), signature):
             raise RefusalError(401, "InvalidAuthenticationToken", "The access token is invalid.")

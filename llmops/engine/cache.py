@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.errors import UsageError
+from llmops.records import LineStatus
 
 ENGINE_VERSION = "1"
 """Part of every key; raised when the same inputs would give another result."""
@@ -26,7 +27,7 @@ _LOOKUP_BATCH = 500
 class StoredLine:
     """What the cache keeps of a line; see `records.Line` for the fields' meaning."""
 
-    status: str
+    status: LineStatus
     outputs: Mapping[str, Any] | None
     error: Mapping[str, Any] | None
     duration_s: float
@@ -120,7 +121,9 @@ class LineCache:
 
 def _pack(line: StoredLine) -> bytes:
     body = [line.status, line.outputs, line.error, line.duration_s, line.tokens, line.aggregation_inputs]
-    return zlib.compress(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"), 1)
+    return zlib.compress(
+        json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"), 1
+    )
 
 
 def _unpack(value: bytes) -> StoredLine:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from llmops.core.documents import to_json
 from llmops.engine.cache import StoredLine
 from llmops.engine.worker_process import WorkerDiedError, WorkerProcess, WorkerReplacedError, WorkerSpec
-from llmops.records import LineError, to_json
+from llmops.records import LineError
 
 T = TypeVar("T")
 
@@ -23,48 +25,73 @@ class Task(Generic[T]):
     inputs: Mapping[str, Any]
 
 
-@dataclass
-class LineRunner:
-    """Feeds lines to one worker process, which is replaced when it hangs or dies.
+GROW_INTERVAL_S = 1.0
+SATURATED = 0.85
+"""Share of one core from which on a worker process is taken to be the bottleneck."""
 
-    A line that is in flight when the worker dies runs once more, alone, so that only the guilty line fails.
+
+class LineRunner:
+    """Feeds lines to worker processes, which are replaced when they hang or die.
+
+    It starts with one process and adds another while all of them are busy computing rather than waiting for models. A
+    line that is in flight when its worker dies runs once more, alone, so that only the guilty line fails.
+
+    Args:
+        spec: what every process loads.
+        log: file that takes what the flow prints.
+        concurrency: lines in flight at once, over all processes.
+        line_timeout_s: seconds that one line may take.
+        max_workers: processes at most.
     """
 
-    spec: WorkerSpec
-    log: Path
-    concurrency: int
-    line_timeout_s: float
-    _worker: WorkerProcess | None = None
-    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    def __init__(
+        self, spec: WorkerSpec, log: Path, *, concurrency: int, line_timeout_s: float, max_workers: int | None = None
+    ) -> None:
+        self._spec = spec
+        self._log = log
+        self._concurrency = concurrency
+        self._line_timeout_s = line_timeout_s
+        self._max_workers = max_workers or os.cpu_count() or 1
+        self._workers: list[WorkerProcess] = []
+        self._starting = asyncio.Lock()
+        self.versions: Mapping[str, str] = {}
 
     async def worker(self) -> WorkerProcess:
-        """Return the running worker; start it when there is none.
+        """Return the running worker with the fewest lines; start one when there is none.
 
         Raises:
             UsageError: the flow does not load.
         """
         async with self._starting:
-            if self._worker is None:
-                worker = WorkerProcess(self.spec, self.log)
-                try:
-                    await worker.start()
-                except BaseException:
-                    await worker.stop()
-                    raise
-                self._worker = worker
-            return self._worker
-
-    @property
-    def versions(self) -> Mapping[str, str]:
-        """Versions that the worker reported; empty before it started."""
-        return self._worker.versions if self._worker else {}
+            if not self._workers:
+                await self._start()
+            return min(self._workers, key=lambda worker: worker.in_flight)
 
     async def close(self) -> None:
-        """End the worker."""
+        """End the workers."""
         async with self._starting:
-            worker, self._worker = self._worker, None
-        if worker is not None:
+            workers, self._workers = self._workers, []
+        await asyncio.gather(*(worker.stop() for worker in workers))
+
+    async def _start(self) -> None:
+        worker = WorkerProcess(self._spec, self._log)
+        try:
+            await worker.start()
+        except BaseException:
             await worker.stop()
+            raise
+        self._workers.append(worker)
+        self.versions = worker.versions
+
+    async def _grow(self) -> None:
+        """Add processes while all of them compute without a pause."""
+        while len(self._workers) < self._max_workers:
+            before = {worker: worker.cpu_s for worker in self._workers}
+            await asyncio.sleep(GROW_INTERVAL_S)
+            spent = [worker.cpu_s - before.get(worker, worker.cpu_s) for worker in self._workers]
+            if spent and min(spent) > SATURATED * GROW_INTERVAL_S:
+                async with self._starting:
+                    await self._start()
 
     async def run(self, tasks: Iterable[Task[T]], finished: Callable[[T, StoredLine], None]) -> None:
         """Run every task once and report each as it finishes, in any order.
@@ -84,7 +111,12 @@ class LineRunner:
                 else:
                     finished(task.tag, line)
 
-        await _all(feed() for _ in range(self.concurrency))
+        growing = asyncio.ensure_future(self._grow())
+        try:
+            await _all(feed() for _ in range(self._concurrency))
+        finally:
+            growing.cancel()
+            await asyncio.gather(growing, return_exceptions=True)
         for task in suspects:
             line = await self._attempt(task, final=True)
             assert line is not None
@@ -95,13 +127,13 @@ class LineRunner:
         while True:
             worker = await self.worker()
             try:
-                return _stored(await worker.line(task.inputs, timeout_s=self.line_timeout_s))
+                return _stored(await worker.line(task.inputs, timeout_s=self._line_timeout_s))
             except WorkerReplacedError:
                 continue
             except TimeoutError:
                 await self._replace(worker)
-                message = f"no answer within {self.line_timeout_s:g} s (line_timeout_s)"
-                return _failed(LineError(type="LineTimeout", message=message), self.line_timeout_s)
+                message = f"no answer within {self._line_timeout_s:g} s (line_timeout_s)"
+                return _failed(LineError(type="LineTimeout", message=message), self._line_timeout_s)
             except WorkerDiedError as error:
                 await self._replace(worker)
                 if final:
@@ -110,8 +142,8 @@ class LineRunner:
 
     async def _replace(self, worker: WorkerProcess) -> None:
         async with self._starting:
-            if self._worker is worker:
-                self._worker = None
+            if worker in self._workers:
+                self._workers.remove(worker)
         await worker.stop()
 
 

@@ -7,12 +7,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmops.config.connections import ResolvedConnection, Secret, expand_variables
 from llmops.config.model import StandIn
 from llmops.engine.standin.process import StandInProcess
 from llmops.errors import BackendError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 REACH_TIMEOUT_S = 10.0
 STAND_IN_KEY = "stand-in"
@@ -40,7 +43,7 @@ class ModelServices:
     _stand_in: StandInProcess | None = None
     _reached: frozenset[str] = frozenset()
 
-    def __enter__(self) -> ModelServices:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -105,10 +108,10 @@ def _models_address(connection: ResolvedConnection) -> str | None:
 
 def _ask(name: str, address: str, connection: ResolvedConnection) -> None:
     key = connection.api_key.reveal() if connection.api_key else ""
-    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}", "api-key": key})  # noqa: S310 the user's own service
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {key}", "api-key": key})
     place = f"connection {name!r}"
     try:
-        with contextlib.closing(urllib.request.urlopen(request, timeout=REACH_TIMEOUT_S)):  # noqa: S310
+        with contextlib.closing(urllib.request.urlopen(request, timeout=REACH_TIMEOUT_S)):
             return
     except urllib.error.HTTPError as error:
         if error.code not in {401, 403}:

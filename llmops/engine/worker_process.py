@@ -74,6 +74,7 @@ class WorkerProcess:
         self.spec = spec
         self.has_aggregation = False
         self.versions: Mapping[str, str] = {}
+        self.cpu_s = 0.0
         self._log = log
         self._ids = itertools.count()
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -81,6 +82,11 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Future[None]] = []
         self._ended: Exception | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have no answer yet."""
+        return len(self._waiting)
 
     async def start(self) -> None:
         """Start the process and load the flow.
@@ -112,7 +118,9 @@ class WorkerProcess:
             )
         except OSError as error:
             raise UsageError.of(
-                "the flow's Python interpreter does not start", where=self.spec.name, found=f"{self.spec.python}: {error}"
+                "the flow's Python interpreter does not start",
+                where=self.spec.name,
+                found=f"{self.spec.python}: {error}",
             ) from error
 
     def _load_message(self) -> dict[str, Any]:
@@ -129,7 +137,11 @@ class WorkerProcess:
     def _load_error(self, error: LineError) -> UsageError:
         place = f"{self.spec.name} (node {error.node})" if error.node else self.spec.name
         found = f"{error.type}: {error.message}" + (f"\n{error.traceback.rstrip()}" if error.traceback else "")
-        fix = "Run `llmops setup`." if error.type == "LlmToolMissing" else f"The flow's own output is in {self._log}."
+        fix = (
+            "Run `llmops setup`."
+            if error.type == "LlmToolMissingError"
+            else f"The flow's own output is in {self._log}."
+        )
         return UsageError.of("the flow does not load", where=place, found=found, fix=fix)
 
     async def line(self, inputs: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
@@ -189,6 +201,7 @@ class WorkerProcess:
         assert self._process is not None and self._process.stdout is not None
         while raw := await self._process.stdout.readline():
             answer = json.loads(raw)
+            self.cpu_s = answer.get("cpu_s", self.cpu_s)
             future = self._waiting.get(answer.get("id", "load"))
             if future is not None and not future.done():
                 future.set_result(answer)

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from llmops.core.aggregate import Logged, aggregate
+from llmops.core.documents import to_json
 from llmops.core.limits import MetricSpec
 from llmops.core.metrics import Metric, ScoredRow, Scores
 from llmops.errors import UsageError
 from llmops.evaluators.scoring import ScoreColumns, join, score_rows
-from llmops.records import EvaluationRecord, Line, RunRecord, read_record, to_json, write_record, write_stream
+from llmops.records import EvaluationRecord, Line, RunRecord, read_record, write_record, write_stream
 
 ReadLines = Callable[[RunRecord], Iterator[Line]]
 Specs = Mapping[str, Mapping[str, MetricSpec]]
@@ -89,7 +90,9 @@ def read_scored_rows(state: Path, evaluation: EvaluationRecord) -> Iterator[Scor
             for text in handle:
                 yield ScoredRow(**json.loads(text))
     except FileNotFoundError:
-        raise UsageError.of("the evaluation's rows are missing", where=str(path), fix="Run `llmops evaluate` again.") from None
+        raise UsageError.of(
+            "the evaluation's rows are missing", where=str(path), fix="Run `llmops evaluate` again."
+        ) from None
 
 
 def read_scores(state: Path, evaluation: EvaluationRecord) -> Scores:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from llmops.core.aggregate import extremes, row_values
 from llmops.core.comparison import Difference, paired_difference, row_change
+from llmops.core.documents import to_json
 from llmops.core.gate import Evidence, exit_code, find_metric, judge, outcome
 from llmops.core.limits import Gate, MetricSpec
 from llmops.core.metrics import Metric, ScoredRow, Scores
@@ -25,7 +26,6 @@ from llmops.records import (
     RowView,
     VerdictRecord,
     read_record,
-    to_json,
     write_record,
 )
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from llmops.errors import Problem, UsageError, near_match
 from llmops.flows.folder import DEFINITION_FILES
-from llmops.flows.ignore import CACHE_NAMES, CACHE_SUFFIXES, IgnoreRules
+from llmops.flows.ignore import CACHE_NAMES, IgnoreRules
 from llmops.flows.imports import could_import, find_imports, make_absolute
 from llmops.flows.model import Flow, Reference
 from llmops.flows.tree import EntryKind, FileTree, follow, in_project, is_within, read, show
@@ -132,6 +132,9 @@ class _Collector:
         real = follow(self.tree, place)
         if self.tree.kind(real) != "file":
             raise UsageError(self._describe_missing(source, source.path, place))
+        if not is_within(place, self.tree.prefix):
+            fix = "Name the file in additional_includes instead."
+            raise UsageError.of("leaves the project folder", where=source.where, found=f"'{source.path}'", fix=fix)
         self._add_imported(Source(place=place, path=real, origin="imported"))
 
     def add_imports(self) -> None:
@@ -171,7 +174,7 @@ class _Collector:
         if any(self._is_own_module("/".join(parts[: count + 1])) for count in range(len(parts))):
             return
         found = ((base, self._find_module(base, parts)) for base in self._bases)
-        located = [(base, places) for base, places in found if places]
+        located = [(base, places) for base, places in found if places and not self._is_ignored(places[-1])]
         regular = [item for item in located if self._is_regular(item[0], parts[0])]
         for base, places in (regular or located)[:1]:
             for place in places:
@@ -194,18 +197,16 @@ class _Collector:
         return [*inits[:-1], package] if package else []
 
     def _take(self, base: str, place: str) -> Iterator[tuple[str, str]]:
+        self.import_roots.add(show(self.tree, base))
         if place in self._taken or is_within(place, self.flow.folder):
             return
         self._taken.add(place)
         before = set(self.files)
         real = follow(self.tree, place)
-        if self.rules.leaves_out_with_parents(place, is_folder=not place.endswith(".py")):
-            return
         if self.tree.kind(real) == "file":
             self._add_imported(Source(place=place, path=real, origin="imported"))
         else:
             self._add_folder(real, key=IMPORTED + show(self.tree, place), place=place, origin="imported")
-        self.import_roots.add(show(self.tree, base))
         for key in self.files.keys() - before:
             yield key, self._package_of(base, self.files[key].place)
 
@@ -226,11 +227,21 @@ class _Collector:
         place = posixpath.join(base, name)
         return self._is_file(place + ".py") or self._is_file(place + "/__init__.py")
 
+    def _is_ignored(self, place: str) -> bool:
+        return self.rules.leaves_out_with_parents(place, is_folder=not place.endswith(".py")) is not None
+
     def _is_file(self, place: str) -> bool:
-        return self.tree.kind(follow(self.tree, place)) == "file"
+        return self._probe(place) == "file"
 
     def _is_folder(self, place: str) -> bool:
-        return self.tree.kind(follow(self.tree, place)) == "folder"
+        return self._probe(place) == "folder"
+
+    def _probe(self, place: str) -> EntryKind | None:
+        """Look for a module; a link that leads nowhere good is no module, and no error unless it is in the flow."""
+        try:
+            return self.tree.kind(follow(self.tree, place))
+        except UsageError:
+            return None
 
     def _outside_path(self, reference: Reference, written: str) -> str:
         place = posixpath.normpath(posixpath.join(in_project(self.tree, self.flow.path), written))
@@ -256,12 +267,10 @@ class _Collector:
         )
 
     def _add_folder(self, real: str, *, key: str, place: str, origin: Origin, trail: tuple[str, ...] = ()) -> None:
-        if origin == "imported" and (real == self.flow.folder or self._holds_flow(real)):
+        if origin == "imported" and trail and (real == self.flow.folder or self._holds_flow(real)):
             return
         trail = (*trail, real)
         for name, kind in self.tree.list(real).items():
-            if name in CACHE_NAMES or name.endswith(CACHE_SUFFIXES):
-                continue
             child, seen = posixpath.join(real, name), posixpath.join(place, name)
             if self._is_left_out(child, seen, kind):
                 continue
@@ -324,7 +333,7 @@ class _Collector:
 def _check_names(flow: Flow, names: Iterable[str]) -> None:
     """Refuse names that another OS cannot hold side by side, or that are not text."""
     spellings: dict[str, str] = {}
-    for name in _with_folders(names):
+    for name in _with_folders(sorted(names)):
         try:
             name.encode()
         except UnicodeEncodeError:

@@ -79,6 +79,7 @@ class CommitTree:
         first = next(pieces, b"")
         stored = lfs_object(first)
         if stored is not None:
+            list(pieces)
             yield from self._read_stored(path, stored)
             return
         yield first

@@ -21,7 +21,7 @@ DEFINITION_FILES = ("flow.dag.yaml", "flow.dag.yml", "flow.flex.yaml", "flow.fle
 _REFERENCE = re.compile(r"^\$\{([^.}]+)\.[^}]+\}$")
 
 
-class FlowMissing(UsageError):  # noqa: N818 - a state of the repository that callers ask about
+class FlowMissing(UsageError):
     """There is no flow at the path: no such folder, or no flow in it."""
 
 

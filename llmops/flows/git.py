@@ -21,7 +21,6 @@ _FIXED_VARIABLES = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_LITERAL_PATHSPECS": "1",
 }
 
 
@@ -40,7 +39,7 @@ class BaselineRef:
 
 def git_command(root: Path, *arguments: str) -> list[str]:
     """Build the command line of a question to git about the repository that a folder is in."""
-    return ["git", "-C", str(root), "-c", "core.fsmonitor=false", "-c", "core.quotePath=false", *arguments]
+    return ["git", "-C", str(root), "-c", "core.fsmonitor=false", *arguments]
 
 
 def git_environment() -> dict[str, str]:
@@ -197,18 +196,18 @@ class ObjectReader:
 
 def _take(pipe: IO[bytes], size: int) -> Iterator[bytes]:
     """Read one object and the newline after it; what the caller leaves is read too, so that the next one is found."""
-    left = size
+    left = size + 1
     try:
-        while left:
-            chunk = pipe.read(min(left, CHUNK))
+        while left > 1:
+            chunk = pipe.read(min(left - 1, CHUNK))
             if not chunk:
                 raise UsageError.of("git stopped while it was reading an object", fix="Run: git fsck")
             left -= len(chunk)
             yield chunk
     finally:
-        while left and (chunk := pipe.read(min(left, CHUNK))):
+        # An iterator that was forgotten may be closed after the reader.
+        while left and not pipe.closed and (chunk := pipe.read(min(left, CHUNK))):
             left -= len(chunk)
-        pipe.read(1)
 
 
 def _ask(root: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

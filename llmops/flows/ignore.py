@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from llmops.flows.tree import FileTree, ancestors, follow, read
-
-if TYPE_CHECKING:
-    from pathspec import GitIgnoreSpec
+from llmops.flows.gitignore import IgnoreFile
+from llmops.flows.tree import FileTree, ancestors, read
 
 IGNORE_FILES = (".gitignore", ".amlignore")
 
@@ -41,7 +39,7 @@ CACHE_SUFFIXES = (".pyc", ".pyo")
 class _Rules(NamedTuple):
     folder: str
     file: str
-    spec: GitIgnoreSpec
+    patterns: IgnoreFile
 
 
 class IgnoreRules:
@@ -65,7 +63,7 @@ class IgnoreRules:
         folder, _, name = path.rpartition("/")
         if name in CACHE_NAMES or name.endswith(CACHE_SUFFIXES):
             return "the built-in cache list"
-        return next(self._deciding_files(folder, path + "/" if is_folder else path), None)
+        return next(self._deciding_files(folder, path, is_folder=is_folder), None)
 
     def leaves_out_with_parents(self, path: str, *, is_folder: bool) -> str | None:
         """Say which ignore file leaves out a path or one of the folders above it; see `leaves_out`."""
@@ -74,11 +72,11 @@ class IgnoreRules:
                 return found
         return self.leaves_out(path, is_folder=is_folder) if path else None
 
-    def _deciding_files(self, folder: str, path: str) -> Iterator[str]:
+    def _deciding_files(self, folder: str, path: str, *, is_folder: bool) -> Iterator[str]:
         for family in IGNORE_FILES:
             for rules in reversed(self._rules_for(family, folder)):
                 inside = path[len(rules.folder) + 1 :] if rules.folder else path
-                decision = rules.spec.check_file(inside).include
+                decision = rules.patterns.leaves_out(inside, is_folder=is_folder)
                 if decision:
                     yield rules.file
                 if decision is not None:
@@ -93,10 +91,8 @@ class IgnoreRules:
 
     def _read_rules(self, family: str, folder: str) -> Iterator[_Rules]:
         file = f"{folder}/{family}" if folder else family
-        if self._tree.kind(file) not in ("file", "link"):
+        # Git does not read an ignore file through a link either.
+        if self._tree.kind(file) != "file":
             return
-        # Costs 50 ms to import, and a folder without ignore files does not need it.
-        from pathspec import GitIgnoreSpec
-
-        lines = read(self._tree, follow(self._tree, file)).decode("utf-8-sig", "replace").splitlines()
-        yield _Rules(folder=folder, file=file, spec=GitIgnoreSpec.from_lines(lines))
+        content = read(self._tree, file)
+        yield _Rules(folder=folder, file=file, patterns=IgnoreFile(content))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from llmops.records import Finding, FindingOutcome, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome
+from llmops.records import RowComparison, VerdictRecord
 from llmops.reports.numbers import MISSING, count, format_difference, format_interval, format_number
 from llmops.reports.plain_text import reveal, show_line
 from llmops.reports.rows import FieldPair, changed_fields, describe_side, show_side
@@ -29,13 +30,13 @@ from llmops.reports.summary import (
 from llmops.reports.terminal import OUTCOME_COLORS, Cell, Terminal, display_width
 
 FLIPS_SHOWN = 3
-UNJUDGED_SHOWN = 12
+UNJUDGED_SHOWN = 6
 _NAME_LIMIT = 60
 
 _Form = Literal["wide", "plain", "compact"]
 _FORMS: Sequence[_Form] = ("wide", "plain", "compact")
 _NUMBER_HEADS = ("candidate", "baseline", "difference", "n")
-_MARKS: dict[FindingOutcome, str] = {"pass": "✓", "fail": "✗", "inconclusive": "?", "skipped": "–"}
+_MARKS: dict[FindingOutcome, str] = {"pass": "✓", "fail": "✗", "inconclusive": "?", "skipped": "—"}
 
 
 def render(
@@ -113,10 +114,14 @@ def _table(
 ) -> Sequence[Sequence[Cell]]:
     rows: list[Sequence[Cell]] = [_heads(form)]
     for summary in summaries:
-        rows.extend(_metric_rows(summary, form))
+        if summary.findings:
+            rows.extend(_metric_rows(summary, form))
     for finding in others:
         name = Cell(text=show_line(finding.metric, 32))
         rows.append([name, *_finding_numbers(finding), *_finding_cells(finding, form)])
+    for summary in summaries:
+        if not summary.findings:
+            rows.extend(_metric_rows(summary, form))
     return rows if verdict.baseline else [[cell for at, cell in enumerate(row) if at not in (2, 3)] for row in rows]
 
 
@@ -194,7 +199,7 @@ def _flips(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:
 
 
 def _flip_line(row: RowComparison) -> str:
-    pairs = changed_fields(row)[:3]
+    pairs = changed_fields(row)[:2]
     changes = (f"{show_line(pair.name, 40)} {before} → {after}" for pair in pairs for before, after in [_sides(pair)])
     status = [] if row.candidate.status == "scored" else [show_line(describe_side(row.candidate), 120)]
     inputs = (f"{show_line(name, 40)}={show_line(value, 80)}" for name, value in list(row.inputs.items())[:2])

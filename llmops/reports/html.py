@@ -34,8 +34,8 @@ from llmops.reports.summary import (
     describe_rows,
     findings_to_read,
     limit_number,
+    name_limit,
     notes_of,
-    say,
     say_outcome,
     summarize_metrics,
 )
@@ -49,6 +49,7 @@ _FILTERS: Sequence[tuple[str, str]] = (
     ("failed", "Failed"),
     ("unmeasured", "Unmeasured"),
 )
+_CHANGES = ("regressed", "improved")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ def render(verdict: VerdictRecord) -> str:
             flips_left_out=max(0, verdict.regressed + verdict.improved - len(verdict.flipped)),
             notes=notes_of(verdict),
             cards=cards,
-            filters=_count_filters(cards),
+            filters=_count_filters(cards, verdict),
             facts=_list_facts(verdict),
         )
     )
@@ -126,7 +127,7 @@ def _environment() -> jinja2.Environment:
         "number": format_number,
         "difference": format_difference,
         "interval": format_interval,
-        "say": say,
+        "name_limit": name_limit,
         "say_outcome": say_outcome,
     }
     environment.globals |= {
@@ -198,10 +199,12 @@ def _remarks(summary: MetricSummary) -> Sequence[str]:
     return [*remarks, *([metric.note] if metric.note else [])]
 
 
-def _count_filters(cards: Sequence[RowCard]) -> Sequence[Filter]:
+def _count_filters(cards: Sequence[RowCard], verdict: VerdictRecord) -> Sequence[Filter]:
+    """Offer the choices that can show a row: nothing regresses or improves without a baseline."""
+    choices = _FILTERS if verdict.baseline else [(value, label) for value, label in _FILTERS if value not in _CHANGES]
     counts = Counter([*(card.change for card in cards), *(card.status for card in cards)])
     counts["all"] = len(cards)
-    return [Filter(value=value, label=label, rows=counts[value]) for value, label in _FILTERS]
+    return [Filter(value=value, label=label, rows=counts[value]) for value, label in choices]
 
 
 def _list_facts(verdict: VerdictRecord) -> Sequence[Fact]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.records import Finding, Metric
+from llmops.core.metrics import Finding, Metric
 from llmops.reports.numbers import format_number
 from llmops.reports.summary import MetricSummary, limit_number
 

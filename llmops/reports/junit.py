@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmops.records import Finding, FindingOutcome, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome
+from llmops.records import RowComparison, VerdictRecord
 from llmops.reports.numbers import count
 from llmops.reports.plain_text import defuse_log_commands, reveal, shorten, show, show_line
 from llmops.reports.rows import describe_side
-from llmops.reports.summary import STAND_IN_LABEL, describe_commit, metric_of, notes_of, rows_to_show, say
+from llmops.reports.summary import STAND_IN_LABEL, describe_commit, metric_of, name_limit, notes_of, rows_to_show, say
 
 NAME_LIMIT = 512
 """Azure Pipelines refuses longer names of tests."""
@@ -74,7 +75,7 @@ def _suite_of(row: RowComparison, evaluators: Sequence[str]) -> str:
 def _finding_case(finding: Finding) -> Case:
     warns = "" if finding.blocks else " (does not block)"
     return Case(
-        name=f"{finding.metric}: {finding.limit}",
+        name=name_limit(finding),
         result=_RESULTS[finding.outcome],
         kind=finding.outcome,
         message=say(finding) + warns,
@@ -149,7 +150,12 @@ def _facts(verdict: VerdictRecord) -> Iterable[tuple[str, str]]:
 
 def _counts(cases: Iterable[Case]) -> dict[str, str]:
     tally = Counter(case.result or "passed" for case in cases)
-    return {"tests": str(tally.total()), "failures": str(tally["failure"]), "errors": str(tally["error"]), "skipped": str(tally["skipped"])}
+    return {
+        "tests": str(tally.total()),
+        "failures": str(tally["failure"]),
+        "errors": str(tally["error"]),
+        "skipped": str(tally["skipped"]),
+    }
 
 
 def _unique(names: Sequence[str]) -> Iterable[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from llmops.records import EvaluationRecord, Finding, FindingOutcome, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome
+from llmops.records import EvaluationRecord, RowComparison, VerdictRecord
 from llmops.reports.numbers import count, format_difference, format_number
 from llmops.reports.plain_text import defuse_log_commands, show_line
 from llmops.reports.rows import ABSENT, changed_fields, describe_side, is_number, show_side
@@ -36,7 +37,7 @@ MAX_CHARACTERS = 60_000
 
 ROWS_LISTED = 20
 UNJUDGED_SHOWN = 8
-_MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "➖"}
+_MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "⚪"}
 
 _ESCAPES = {char: f"\\{char}" for char in "\\`*_{}[]()#!~$^"}
 _ESCAPES |= {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
@@ -54,6 +55,7 @@ def render(verdict: VerdictRecord) -> str:
         _head(verdict),
         _metrics(verdict),
         _reasons(verdict),
+        _more_metrics(verdict),
         _rows("Rows that flipped", verdict.flipped, verdict.regressed + verdict.improved),
         _rows("Worst rows", [row for row in verdict.worst if row not in verdict.flipped], None),
         _what_ran(verdict),
@@ -97,17 +99,25 @@ def _head(verdict: VerdictRecord) -> Sequence[str]:
 
 
 def _metrics(verdict: VerdictRecord) -> Sequence[str]:
-    summaries = summarize_metrics(verdict)
-    judged = sum(bool(summary.findings) for summary in summaries)
-    shown = judged or UNJUDGED_SHOWN
-    main = [
+    shown, _ = _split_metrics(verdict)
+    return [
         *_table_head(verdict),
-        *(line for summary in summaries[:shown] for line in _metric_lines(summary, verdict)),
+        *(line for summary in shown for line in _metric_lines(summary, verdict)),
         *(_finding_line(finding, verdict) for finding in other_findings(verdict)),
     ]
-    rest = [line for summary in summaries[shown:] for line in _metric_lines(summary, verdict)]
-    title = count(len(summaries) - shown, "more metric")
-    return [*main, *(["", *_fold(title, [*_table_head(verdict), *rest])] if rest else [])]
+
+
+def _more_metrics(verdict: VerdictRecord) -> Sequence[str]:
+    _, rest = _split_metrics(verdict)
+    lines = [line for summary in rest for line in _metric_lines(summary, verdict)]
+    return _fold(count(len(rest), "more metric"), [*_table_head(verdict), *lines]) if rest else []
+
+
+def _split_metrics(verdict: VerdictRecord) -> tuple[Sequence[MetricSummary], Sequence[MetricSummary]]:
+    """Split the metrics into those that are shown at once, which are those with a limit, and the others."""
+    summaries = summarize_metrics(verdict)
+    shown = sum(bool(summary.findings) for summary in summaries) or UNJUDGED_SHOWN
+    return summaries[:shown], summaries[shown:]
 
 
 def _table_head(verdict: VerdictRecord) -> Sequence[str]:

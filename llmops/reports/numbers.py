@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-MISSING = "–"
+MISSING = "—"
+_PLAIN_EXPONENTS = range(-4, 15)
 
 
 def format_number(value: float | None, *, apart_from: float | None = None) -> str:
@@ -25,8 +26,8 @@ def format_number(value: float | None, *, apart_from: float | None = None) -> st
 
 
 def format_difference(value: float | None) -> str:
-    """Write a difference with its sign; zero has none."""
-    text = format_number(value)
+    """Write a difference with three significant digits and its sign; zero has none."""
+    text = MISSING if value is None or not math.isfinite(value) else _round(value, 3)
     return f"+{text}" if value is not None and text not in (MISSING, "0") and value > 0 else text
 
 
@@ -44,8 +45,7 @@ def _round(value: float, digits: int) -> str:
     if value == 0:
         return "0"
     exponent = math.floor(math.log10(abs(value)))
-    if not -5 < exponent < 15:
-        return f"{value:.{digits - 1}g}"
+    if exponent not in _PLAIN_EXPONENTS:
+        return f"{value:.{digits}g}"
     text = f"{value:.{max(0, digits - 1 - exponent)}f}"
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text in ("-0", "0") else text
+    return text.rstrip("0").rstrip(".") if "." in text else text

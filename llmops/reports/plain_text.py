@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 _LINE_END = re.compile(r"\r\n?")
@@ -40,8 +39,7 @@ def show(value: Any) -> str:
 
 def show_line(value: Any, limit: int) -> str:
     """Write a value on one line of at most `limit` characters, safe to show; empty text becomes `""`."""
-    raw = _begin(value, 2 * limit)
-    folded = " ".join(reveal(raw[: 2 * limit]).split())
+    folded = " ".join(reveal(show(value)[: 2 * limit]).split())
     return shorten(folded, limit) if folded else '""'
 
 
@@ -49,14 +47,3 @@ def defuse_log_commands(text: str) -> str:
     """Break what a CI runner would obey on standard output: `::error::`, `##[group]`, `##vso[…]`."""
     lines = (_LEADING_COMMAND.sub(r"\1: ", line) for line in text.split("\n"))
     return _LOG_COMMAND.sub("# #", "\n".join(lines))
-
-
-def _begin(value: Any, limit: int) -> str:
-    """Write a value without spelling out the part that will be cut."""
-    if isinstance(value, str):
-        return value[: limit + 1]
-    if isinstance(value, Mapping) and len(value) > limit:
-        value = dict(list(value.items())[:limit])
-    elif isinstance(value, Sequence) and len(value) > limit:
-        value = value[:limit]
-    return show(value)

@@ -104,7 +104,7 @@ def split_at_change(text: str, other: str) -> tuple[str, str, str]:
     end = next((at for at in range(room) if words[-1 - at] != theirs[-1 - at]), room)
     middle = len(words) - end
     before, marked, after = (" ".join(part) for part in (words[:start], words[start:middle], words[middle:]))
-    return before + " " * bool(before and (marked or after)), marked, " " * bool(after and marked) + after
+    return before + " " * (0 < start < len(words)), marked, " " * (end > 0 and middle > start) + after
 
 
 def _build_card(row: RowComparison, rank: int, limit: int) -> RowCard:
@@ -136,10 +136,13 @@ def _count_values(row: RowComparison) -> int:
 def _title(row: RowComparison) -> str:
     if row.candidate.status != "scored":
         return show_line(describe_side(row.candidate), 160)
-    return "; ".join(_describe_pair(pair) for pair in changed_fields(row)[:3])
+    pairs = changed_fields(row) or pair_scores(row)
+    return "; ".join(_describe_pair(pair) for pair in pairs[:2])
 
 
 def _describe_pair(pair: FieldPair) -> str:
+    if not pair.changed:
+        return f"{show_line(pair.name, 40)}: {show_side(pair.candidate, ABSENT, 40)}"
     before, after = show_side(pair.baseline, pair.candidate, 40), show_side(pair.candidate, pair.baseline, 40)
     return f"{show_line(pair.name, 40)}: {before} → {after}"
 

@@ -48,8 +48,9 @@ def pair_scores(row: RowComparison) -> Sequence[FieldPair]:
 
 
 def changed_fields(row: RowComparison) -> Sequence[FieldPair]:
-    """Give what a reviewer looks for first: the scores that changed, then the outputs that changed."""
-    return [pair for pair in (*pair_scores(row), *pair_outputs(row)) if pair.changed]
+    """Give what a reviewer looks for first: the scores, then the outputs that changed, short ones first."""
+    outputs = sorted(pair_outputs(row), key=lambda pair: len(show_line(pair.candidate, 80)))
+    return [pair for pair in (*pair_scores(row), *outputs) if pair.changed]
 
 
 def describe_side(view: RowView) -> str:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.records import EvaluationRecord, Finding, FindingOutcome, FlowRef, Metric, RowComparison, VerdictRecord
+from llmops.core.metrics import Finding, FindingOutcome, Metric
+from llmops.records import EvaluationRecord, FlowRef, RowComparison, VerdictRecord
 from llmops.reports.numbers import count
 
 STAND_IN_LABEL = "stand-in model, not a real model"
@@ -83,7 +84,8 @@ def describe_changes(verdict: VerdictRecord) -> str:
     """Count the rows that changed against the baseline, or say why there is none, in one sentence."""
     if verdict.baseline is None:
         return f"No baseline: {verdict.baseline_reason or 'none was asked for'}."
-    against = verdict.baseline.run.flow.ref or "the baseline"
+    flow = verdict.baseline.run.flow
+    against = flow.ref or (flow.commit[:7] if flow.commit else "the baseline")
     return f"Against {against}: {count(verdict.regressed, 'row')} regressed, {verdict.improved} improved."
 
 
@@ -118,9 +120,15 @@ def count_measured(metric: Metric) -> str:
     return ", ".join([str(metric.n), *(f"{number} {word}" for number, word in lost if number)])
 
 
+def name_limit(finding: Finding) -> str:
+    """Name a limit with its metric once: `accuracy: min 0.8`, `max_failed 0`."""
+    return finding.limit if finding.limit.startswith(finding.metric) else f"{finding.metric}: {finding.limit}"
+
+
 def say(finding: Finding) -> str:
-    """Give the sentence of a finding, or one made of its name and limit when it has none."""
-    return finding.message or f"{finding.metric}: {finding.limit}: {OUTCOME_WORDS[finding.outcome]}"
+    """Give the sentence of a finding; it names the metric, whether or not the gate's message does."""
+    message = finding.message or OUTCOME_WORDS[finding.outcome]
+    return message if finding.metric in message else f"{name_limit(finding)}: {message}"
 
 
 def limit_number(finding: Finding | None) -> float | None:

@@ -6,11 +6,11 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.records import FindingOutcome
+from llmops.core.metrics import FindingOutcome
 from llmops.reports.plain_text import defuse_log_commands
 
 OUTCOME_COLORS: dict[FindingOutcome, str] = {"pass": "32", "fail": "31", "inconclusive": "33", "skipped": "2"}
-_ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "~", "–": "-", "→": "->", "─": "-"})
+_ASCII = str.maketrans({"✓": "+", "✗": "x", "…": "~", "—": "-", "→": "->", "─": "-"})
 _GAP = "  "
 
 

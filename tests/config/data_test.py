@@ -107,7 +107,7 @@ def test_all_bad_lines_are_reported_up_to_twenty(tmp_path: Path) -> None:
 def test_reading_stops_at_the_first_bad_line(tmp_path: Path) -> None:
     rows = read_rows(write(tmp_path, b'{"a": 1}\n[]\n'), label="data/d.jsonl")
     assert next(rows).values == {"a": 1}
-    with pytest.raises(UsageError, match="^data/d.jsonl:2: not a JSON object\n"):
+    with pytest.raises(UsageError, match=r"^data/d\.jsonl:2: not a JSON object\n"):
         next(rows)
 
 

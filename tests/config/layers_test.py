@@ -130,7 +130,7 @@ def test_empty_variable_is_no_variable() -> None:
     ("env", "flags", "where"),
     [({}, {"dataset": "ful"}, "--dataset"), ({"LLMOPS_DATASET": "ful"}, {}, "LLMOPS_DATASET")],
 )
-def test_unknown_data_set_names_the_layer_that_asked(env: dict[str, str], flags: dict[str, str], where: str) -> None:
+def test_unknown_data_set_names_the_layer_that_asked(env: dict[str, str], flags: dict[str, Any], where: str) -> None:
     with pytest.raises(UsageError) as caught:
         layer(project(), "qa", env=env, flags=Options(**flags))
     assert str(caught.value) == (

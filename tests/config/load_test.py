@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmops.config.load import find_root, load_project, locate, pick_experiments
-from llmops.config.model import Connection, Experiment, Threshold
+from llmops.config.model import Connection, Experiment
+from llmops.core.limits import Threshold
 from llmops.errors import UsageError
 
 WriteFile = Callable[[str, str], Path]

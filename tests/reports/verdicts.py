@@ -6,18 +6,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from llmops.records import (
-    DatasetRef,
-    EvaluationRecord,
-    Finding,
-    FlowRef,
-    Metric,
-    RowComparison,
-    RowStatus,
-    RowView,
-    RunRecord,
-    VerdictRecord,
-)
+from llmops.core.metrics import Finding, Metric, RowStatus
+from llmops.records import DatasetRef, EvaluationRecord, FlowRef, RowComparison, RowView, RunRecord, VerdictRecord
+from tests.reports.hostile import HOSTILE
 
 ACCURACY = Metric(
     name="accuracy",
@@ -39,6 +30,7 @@ def build_evaluation(*metrics: Metric, failed: int = 0, unmeasured: int = 0, **f
     )
     run = RunRecord(
         id="run-1",
+        experiment="web-classification",
         flow=ref,
         dataset=DatasetRef(name="smoke", path="data/smoke.jsonl", digest="sha256:" + "ab" * 32, rows=20),
         column_mapping={"url": "${data.url}"},
@@ -59,6 +51,7 @@ def build_evaluation(*metrics: Metric, failed: int = 0, unmeasured: int = 0, **f
         id="evaluation-1",
         run=run,
         evaluators={"accuracy": "sha256:" + "cd" * 32},
+        evaluation_runs={"accuracy": "run-2"},
         metrics=metrics or (ACCURACY,),
         rows=20,
         scored=scored,
@@ -132,10 +125,10 @@ def failed_verdict(**fields: Any) -> VerdictRecord:
     """Build a verdict in which three rows regressed, one improved, one failed and one was not measured."""
     ours = dataclasses.replace(ACCURACY, value=0.65, interval=(0.433, 0.819), failed=1, unmeasured=1, n=19)
     flipped = (
-        build_row(12, build_side("App", 0), build_side("Movie"), change="regressed", badness=3),
-        build_row(3, build_side("None", 0), build_side("Profile"), change="regressed", badness=2.5),
-        build_row(17, build_side("PDF", 0), build_side("Academic"), change="regressed", badness=2.4),
-        build_row(5, build_side("Channel"), build_side("App", 0), change="improved", badness=0.5),
+        build_row(12, build_side("App", 0.0), build_side("Movie"), change="regressed", badness=3.0),
+        build_row(3, build_side("None", 0.0), build_side("Profile"), change="regressed", badness=2.5),
+        build_row(17, build_side("PDF", 0.0), build_side("Academic"), change="regressed", badness=2.4),
+        build_row(5, build_side("Channel"), build_side("App", 0.0), change="improved", badness=0.5),
     )
     worst = (
         build_row(
@@ -143,14 +136,14 @@ def failed_verdict(**fields: Any) -> VerdictRecord:
             build_side(status="failed", error="ZeroDivisionError: division by zero"),
             build_side(),
             change="regressed",
-            badness=4,
+            badness=4.0,
         ),
         build_row(
             9,
             build_side(status="unmeasured", error="evaluator accuracy: TimeoutError"),
             build_side(),
             change="same",
-            badness=2,
+            badness=2.0,
         ),
         *flipped[:3],
     )
@@ -183,14 +176,50 @@ FAILED_FINDINGS = (
         message="accuracy fell by 0.25 against origin/main; 0.03 is allowed.",
     ),
     build_finding(
-        metric="max_failed", limit="max 0", outcome="fail", value=1, interval=None, message="1 row failed; 0 may."
+        metric="max_failed",
+        limit="max_failed 0",
+        outcome="fail",
+        value=1.0,
+        interval=None,
+        message="1 of 20 rows failed in the flow; 0 may",
     ),
     build_finding(
         metric="max_unmeasured",
-        limit="max 0",
+        limit="max_unmeasured 0",
         outcome="inconclusive",
-        value=1,
+        value=1.0,
         interval=None,
-        message="1 row is unmeasured; 0 may be.",
+        message="1 of 20 rows could not be measured; 0 may",
     ),
 )
+
+
+def hostile_verdict() -> VerdictRecord:
+    """Build a verdict in which every name, message, input, output and error is hostile."""
+    text = "\n".join(HOSTILE)
+    flipped = tuple(
+        build_row(
+            number,
+            RowView(status="failed", outputs={hostile: [hostile]}, scores={f"accuracy.{hostile}": 0.0}, error=hostile),
+            RowView(status="scored", outputs={hostile: hostile}, scores={f"accuracy.{hostile}": 1.0}),
+            change="regressed",
+            inputs={hostile: hostile},
+        )
+        for number, hostile in enumerate(HOSTILE)
+    )
+    metrics = [
+        dataclasses.replace(ACCURACY, name=f"{at} {hostile}", note=hostile) for at, hostile in enumerate(HOSTILE)
+    ]
+    candidate = build_evaluation(*metrics, failed=2, path=text, ref=text, variants={text: text})
+    return failed_verdict(
+        experiment=text,
+        environment=text,
+        candidate=dataclasses.replace(candidate, evaluators={"accuracy": text}),
+        findings=tuple(
+            build_finding(metric=metric.name, limit=hostile, outcome="fail", message=hostile)
+            for metric, hostile in zip(metrics, HOSTILE, strict=True)
+        ),
+        worst=(),
+        flipped=flipped,
+        notes=HOSTILE,
+    )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from llmops.backends.protocols import Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
+from llmops.core.documents import to_json
 from llmops.core.mapping import ColumnMapping, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
 from llmops.engine.lines import LineRunner, Task
@@ -23,7 +24,7 @@ from llmops.engine.models import ModelServices
 from llmops.engine.worker_process import WorkerSpec
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.baseline import temporary_copy
-from llmops.records import Line, LineError, RunRecord, line_from_json, read_record, to_json, write_record, write_stream
+from llmops.records import Line, LineError, RunRecord, line_from_json, read_record, write_record, write_stream
 
 AGGREGATION_TIMEOUT_S = 3600.0
 
@@ -58,17 +59,19 @@ class LocalRuns:
 
     def lines(self, run: RunRecord) -> Iterator[Line]:
         """See `Runs.lines`."""
-        path = self._folder(run.id) / "lines.jsonl"
+        path = self.folder(run.id) / "lines.jsonl"
         try:
             with path.open(encoding="utf-8") as handle:
                 for text in handle:
                     yield line_from_json(text)
         except FileNotFoundError:
-            raise UsageError.of("the run's lines are missing", where=str(path), fix="Run the same command again.") from None
+            raise UsageError.of(
+                "the run's lines are missing", where=str(path), fix="Run the same command again."
+            ) from None
 
     def find(self, run_id: str) -> RunRecord | None:
         """See `Runs.find`."""
-        path = self._folder(run_id) / "run.json"
+        path = self.folder(run_id) / "run.json"
         return read_record(path, RunRecord) if path.exists() else None
 
     def list_all(self) -> Sequence[RunRecord]:
@@ -76,12 +79,11 @@ class LocalRuns:
         records = [read_record(path, RunRecord) for path in (self.state / "runs").glob("*/run.json")]
         return sorted(records, key=lambda record: record.ended_at, reverse=True)
 
-    def _folder(self, run_id: str) -> Path:
+    def folder(self, run_id: str) -> Path:
+        """Return the folder that holds a run's record and lines."""
         return self.state / "runs" / run_id
 
-    async def _run_all(
-        self, requests: Sequence[RunRequest], progress: Progress
-    ) -> Sequence[RunRecord | LlmopsError]:
+    async def _run_all(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord | LlmopsError]:
         jobs: dict[int, _Job] = {}
         for request in requests:
             target = jobs[id(request.target)] if isinstance(request.target, RunRequest) else request.target
@@ -114,10 +116,11 @@ class _Job:
     _unmeasured: int = 0
     _asked: int = 0
     _in_flight: set[str] = field(default_factory=set)
-    _started_at: str = field(default_factory=lambda: _now())
+    _started_at: str = ""
 
     def __post_init__(self) -> None:
         self.record = asyncio.get_running_loop().create_future()
+        self._started_at = _now()
 
     async def run(self) -> RunRecord | LlmopsError:
         try:
@@ -150,7 +153,8 @@ class _Job:
         if not isinstance(self.target, _Job):
             return self.target
         working = asyncio.ensure_future(self.target.works.wait())
-        await asyncio.wait({working, self.target.record}, return_when=asyncio.FIRST_COMPLETED)
+        waited: set[asyncio.Future[Any]] = {working, self.target.record}
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         if not self.target.record.done():
             await self._runner_for_missing().worker()
@@ -161,7 +165,7 @@ class _Job:
         record = self.runs.find(self._id)
         if record is None or record.unmeasured or record.aggregation_error:
             return None
-        if not (self.runs._folder(record.id) / "lines.jsonl").exists():
+        if not (self.runs.folder(record.id) / "lines.jsonl").exists():
             return None
         self.progress.update(
             self.request.label, done=record.lines, total=record.lines, failed=record.failed, unmeasured=0
@@ -181,13 +185,14 @@ class _Job:
         counts = self._write_lines()
         metrics, aggregation_error = await self._aggregate(counts.digest) if counts.completed else ({}, None)
         record = self._build_record(counts, metrics, aggregation_error)
-        write_record(self.runs._folder(record.id) / "run.json", record)
+        write_record(self.runs.folder(record.id) / "run.json", record)
         return record
 
     @cached_property
     def _id(self) -> str:
-        parts = [ENGINE_VERSION, self._identity, self.request.dataset.digest, dict(self.request.column_mapping)]
-        parts += [self.request.repeats, self._target.lines_digest if self._target else None]
+        request = self.request
+        parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
+        parts += [request.repeats, self._target.lines_digest if self._target else None]
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return f"{Path(self.request.source.ref.path).name}-{digest[:12]}"
 
@@ -266,7 +271,10 @@ class _Job:
         if self._runner is None:
             log = self.runs.state / "logs" / f"{Path(self.request.source.ref.path).name}-{self._identity[:12]}.log"
             self._runner = LineRunner(
-                self._worker_spec(), log, self.request.concurrency, self.request.line_timeout_s
+                self._worker_spec(),
+                log,
+                concurrency=self.request.concurrency,
+                line_timeout_s=self.request.line_timeout_s,
             )
         return self._runner
 
@@ -314,7 +322,7 @@ class _Job:
                 counts.add(line)
                 yield json.dumps(to_json(line), ensure_ascii=False)
 
-        write_stream(self.runs._folder(self._id) / "lines.jsonl", texts())
+        write_stream(self.runs.folder(self._id) / "lines.jsonl", texts())
         return counts
 
     async def _aggregate(self, lines_digest: str) -> tuple[Mapping[str, Any], LineError | None]:

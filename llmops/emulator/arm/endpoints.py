@@ -169,12 +169,12 @@ def _check_traffic(call: Call, properties: dict[str, Any], *, is_new: bool) -> N
     if sum(traffic.values()) not in {0, 100}:
         raise user_error(f"The sum of the traffic must be 0 or 100; it is {sum(traffic.values())}.")
     mirrored = sum((properties.get("mirrorTraffic") or {}).values())
-    if mirrored > 50:  # noqa: PLR2004 https://learn.microsoft.com/azure/machine-learning/how-to-safely-rollout-online-endpoints
+    if mirrored > 50:
         raise user_error("At most 50 percent of the traffic can be mirrored.")
 
 
 def _check_share(call: Call, deployment: str, percent: Any) -> None:
-    if type(percent) is not int or not 0 <= percent <= 100:  # noqa: PLR2004
+    if type(percent) is not int or not 0 <= percent <= 100:
         raise user_error(f"The traffic of '{deployment}' must be a whole number from 0 to 100; it is {percent!r}.")
     key = call.key("onlineEndpoints", call.names["endpoint"], "deployments", deployment)
     if call.cloud.store.get(*key) is None:

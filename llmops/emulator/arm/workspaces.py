@@ -61,6 +61,8 @@ def list_secrets(call: Call) -> Response:
     _require_datastore(call)
     if call.cloud.settings.datastore_credentials == "None":
         raise RefusalError(403, "UserError", "The datastore has no credentials.")
+    if call.cloud.settings.secrets_type == "AccountKey":
+        return json_response({"secretsType": "AccountKey", "key": "bm8ga2V5"})
     signature = sign_container(call.cloud.blobs.account, call.workspace.container)
     return json_response({"secretsType": "Sas", "sasToken": signature})
 

@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         serve(port=options.port, latency_ms=options.latency_ms, exit_with_stdin=options.exit_with_stdin)
     except LlmopsError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return int(error.exit_code)
     return 0
 

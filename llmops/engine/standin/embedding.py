@@ -16,6 +16,7 @@ def embed(text: str, *, base64: bool = False) -> list[float] | str:
     """Hash the features of a text into a vector of length 1 with 256 numbers; an empty text gives zeros.
 
     Args:
+        text: may be in any language.
         base64: return little-endian 32-bit floats in base64, which the openai client asks for.
 
     Source: the signed hashing trick, Weinberger et al. (2009).

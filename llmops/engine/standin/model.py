@@ -12,23 +12,23 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from llmops.engine.standin.prompt import Category, Message, Prompt, normalise, read_prompt
+from llmops.engine.standin.categories import Category
+from llmops.engine.standin.lines import normalise
+from llmops.engine.standin.prompt import Message, Prompt, read_prompt
 from llmops.engine.standin.similarity import compare, pick_most_alike, score_categories
 from llmops.engine.standin.summary import split_sentences, summarise
 
 _KEY_IN_SKELETON = re.compile(r"[{,]\s*[\"'](\w{1,40})[\"']\s*:")
-_NAMED_KEYS = re.compile(r"\b(?:keys?|fields?|properties)\b[^\n.]{0,80}", re.I)
+_NAMED_KEYS = re.compile(r"\b(?:keys?|fields?|properties)\b[^\n.]{0,80}", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"'`](\w{1,40})[\"'`]")
-_EXPLANATION = re.compile(r"evidence|reason\w*|rationale|explanation|explain|why|quote|justification", re.I)
-_CONFIDENCE = re.compile(r"confidence|probability|certainty|score", re.I)
-_NAME_KEY = re.compile(r"categor\w*|class\w*|label|topic|type|answer|output|intent|sentiment|result", re.I)
+_EXPLANATION = re.compile(r"evidence|reason\w*|rationale|explanation|explain|why|quote|justification", re.IGNORECASE)
+_CONFIDENCE = re.compile(r"confidence|probability|certainty|score", re.IGNORECASE)
+_NAME_KEY = re.compile(r"categor\w*|class\w*|label|topic|type|answer|output|intent|sentiment|result", re.IGNORECASE)
 _KEY = re.compile(r"^[A-Za-z][\w -]{0,24}:(?!//)\s*")
 _QUOTE_WORDS = 25
 
 
-def answer(
-    messages: tuple[Message, ...], *, wants_json: bool = False, schema: Mapping[str, Any] | None = None
-) -> str:
+def answer(messages: tuple[Message, ...], *, wants_json: bool = False, schema: Mapping[str, Any] | None = None) -> str:
     """Answer a chat.
 
     Args:
@@ -48,7 +48,7 @@ def answer(
     text = summarise(prompt.query, prompt.instructions) if prompt.task == "summarise" else _quote(prompt.query)
     keys = _schema_keys(schema) or _json_keys(prompt.instructions)
     if wants_json or (keys and prompt.task == "answer" and "json" in prompt.instructions.lower()):
-        return _dump({key: text for key in keys or ("summary" if prompt.task == "summarise" else "answer",)})
+        return _dump(dict.fromkeys(keys or ("summary" if prompt.task == "summarise" else "answer",), text))
     return text
 
 
@@ -62,9 +62,9 @@ def _classify(prompt: Prompt, *, wants_json: bool, schema: Mapping[str, Any] | N
     keys = keys or ("category",)
     label_key = next((k for k in keys if k == prompt.label_key or _NAME_KEY.fullmatch(k)), keys[0])
     total = sum(scores) or 1.0
-    return _dump({
-        key: category.name if key == label_key else _fill(key, prompt, category, scores[best] / total) for key in keys
-    })
+    return _dump(
+        {key: category.name if key == label_key else _fill(key, prompt, category, scores[best] / total) for key in keys}
+    )
 
 
 def _fill(key: str, prompt: Prompt, category: Category, share: float) -> Any:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import subprocess
 import sys
 import tempfile
 import threading
 import types
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast, final
 
 import llmops
 from llmops.errors import BackendError, DeadlineError
 
 _SHUTDOWN_S = 5.0
+_ANSWER_S = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class StandInStats:
     in_flight_max: int
 
 
+@final
 class StandInProcess:
     """The stand-in model in a child process; use it as a context manager or call `close`.
 
@@ -56,7 +58,7 @@ class StandInProcess:
     """
 
     def __init__(self, *, latency_ms: float = 0.0, port: int = 0, deadline_s: float = 30.0) -> None:
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  (`close` closes it)
         self._child = _start_child(latency_ms=latency_ms, port=port, log=self._log)
         try:
             self.port = _read_port(self._child, self._log, deadline_s)
@@ -81,13 +83,17 @@ class StandInProcess:
 
     def stats(self) -> StandInStats:
         """Ask the server for its counters."""
-        with urllib.request.urlopen(f"{self.azure_endpoint}/stats", timeout=10) as response:
-            return StandInStats(**json.load(response))
+        return StandInStats(**self._ask("GET", "/stats"))
 
     def reset_stats(self) -> None:
         """Set the server's counters to zero."""
-        request = urllib.request.Request(f"{self.azure_endpoint}/stats/reset", data=b"", method="POST")
-        urllib.request.urlopen(request, timeout=10).close()
+        self._ask("POST", "/stats/reset")
+
+    def _ask(self, method: str, path: str) -> dict[str, Any]:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=_ANSWER_S)) as connection:
+            connection.request(method, path)
+            answer: dict[str, Any] = json.load(connection.getresponse())
+            return answer
 
     def close(self) -> None:
         """End the child; closing twice is fine."""
@@ -127,8 +133,7 @@ def _start_child(*, latency_ms: float, port: int, log: IO[bytes]) -> subprocess.
 
 def _read_port(child: subprocess.Popen[bytes], log: IO[bytes], deadline_s: float) -> int:
     lines: list[bytes] = []
-    assert child.stdout is not None
-    stdout = child.stdout
+    stdout = cast("IO[bytes]", child.stdout)
     reader = threading.Thread(target=lambda: lines.append(stdout.readline()), daemon=True)
     reader.start()
     reader.join(deadline_s)

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from llmops.engine.standin.prompt import Category, Example, normalise
+from llmops.engine.standin.categories import Category
+from llmops.engine.standin.examples import Example
+from llmops.engine.standin.lines import normalise
 
 _WORD = re.compile(r"[^\W_]+")
 _STEM_LETTERS = 6
@@ -95,6 +97,7 @@ def pick_most_alike(sentences: Sequence[str], wanted: tuple[str, ...], all_texts
 
     Args:
         sentences: at least one; the first of equals is picked.
+        wanted: what to look like.
         all_texts: the wanted ones among others.
     """
     idf = _index(all_texts).idf

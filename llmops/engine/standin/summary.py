@@ -1,5 +1,7 @@
 """Summaries made of a text's own sentences."""
 
+
+
 from __future__ import annotations
 
 import re
@@ -8,16 +10,18 @@ from collections import Counter
 from llmops.engine.standin.similarity import words
 
 DEFAULT_WORDS = 80
-_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?=\s|$)|[.!?](?=\S)[^.!?\n]*)*[.!?。！？]*", re.M)
-_WORD_LIMIT = re.compile(r"\b(\d{1,4})[\s-]*words?\b", re.I)
-_SENTENCE_LIMIT = re.compile(r"\b(one|two|three|four|five|single|\d{1,2})(?:\s+(?:or|to)\s+\w+)?[\s-]+(?:\w+[\s-]+)?sentences?\b", re.I)
+_SENTENCE = re.compile(r"[^.!?。！？\n]+(?:[.!?。！？]+(?=\s|$)|[.!?](?=\S)[^.!?\n]*)*[.!?。！？]*", re.MULTILINE)
+_WORD_LIMIT = re.compile(r"\b(\d{1,4})[\s-]*words?\b", re.IGNORECASE)
+_SENTENCE_LIMIT = re.compile(
+    r"\b(one|two|three|four|five|single|\d{1,2})(?:\s+(?:or|to)\s+\w+)?[\s-]+(?:\w+[\s-]+)?sentences?\b", re.IGNORECASE
+)
 _NUMBERS = {"single": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}
 _LEAD_BONUS = 0.15
 _SHORTEST_CONTENT_WORD = 4
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split a text into sentences and lines, in order."""
+    """Split a text into sentences and lines, in order; a mark inside of an address or a version ends no sentence."""
     return [found for found in (sentence.strip() for sentence in _SENTENCE.findall(text)) if found]
 
 

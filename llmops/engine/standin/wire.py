@@ -24,7 +24,7 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 _CHUNKS = re.compile(r"\S*\s*")
 
 
-class RequestRefused(Exception):  # noqa: N818  (it is an answer of the server, not an error of llmops)
+class RequestRefused(Exception):
     """The request gets an OpenAI-shaped error.
 
     Args:
@@ -37,9 +37,7 @@ class RequestRefused(Exception):  # noqa: N818  (it is an answer of the server, 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.body = {
-            "error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}
-        }
+        self.body = {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +94,7 @@ def read_body(raw: bytes) -> dict[str, Any]:
     """
     try:
         body = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RequestRefused(400, "We could not parse the JSON body of your request.") from None
     if not isinstance(body, dict):
         raise RequestRefused(400, "The body must be a JSON object.")
@@ -107,6 +105,8 @@ def read_request(body: Mapping[str, Any], *, chat: bool, deployment: str | None)
     """Check a request for text.
 
     Args:
+        body: the parsed JSON.
+        chat: whether it came to a chat path; a completion has a prompt in place of messages.
         deployment: of the Azure form of the path, where it stands for the model.
 
     Raises:
@@ -241,7 +241,7 @@ def chunks(request: CompletionRequest, text: str, reason: str, used: Mapping[str
     yield b"data: [DONE]\n\n"
 
 
-def embeddings(model: str, vectors: Sequence[Sequence[float]], prompt_tokens: int) -> dict[str, Any]:
+def embeddings(model: str, vectors: Sequence[Sequence[float] | str], prompt_tokens: int) -> dict[str, Any]:
     """Build the answer of an embeddings request."""
     data = [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)]
     used = {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens}

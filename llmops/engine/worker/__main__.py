@@ -28,6 +28,8 @@ def _take_streams() -> tuple[int, int]:
     os.dup2(null, 0)
     os.close(null)
     os.dup2(2, 1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # the driver may end this process at any moment
     return source, sink
 
 

@@ -27,7 +27,7 @@ def _is_infrastructure(error: BaseException) -> bool:
     return bool(names & (_INFRASTRUCTURE | _ACCESS))
 
 
-def describe(error: BaseException, folder: str = "") -> dict[str, Any]:
+def describe(error: BaseException) -> dict[str, Any]:
     """Return type, message, node and the flow's own frames of the error that the user wrote or met."""
     cause = _root(error)
     frames = [frame for frame in traceback.extract_tb(cause.__traceback__) if _is_users(frame.filename)]
@@ -40,7 +40,11 @@ def describe(error: BaseException, folder: str = "") -> dict[str, Any]:
 
 
 def _is_users(filename: str) -> bool:
-    return "site-packages" not in filename and not filename.startswith((_HERE, "<frozen")) and "/lib/python" not in filename
+    return (
+        "site-packages" not in filename
+        and not filename.startswith((_HERE, "<frozen"))
+        and "/lib/python" not in filename
+    )
 
 
 def _node(error: BaseException) -> str | None:
@@ -60,4 +64,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         wrapped = type(link).__module__.partition(".")[0] == "promptflow"
-        link = (getattr(link, "_ex", None) or getattr(link, "inner_exception", None) or link.__cause__) if wrapped else None
+        link = (
+            (getattr(link, "_ex", None) or getattr(link, "inner_exception", None) or link.__cause__)
+            if wrapped
+            else None
+        )

@@ -19,7 +19,7 @@ _CONNECTION_CLASSES = {
 }
 
 
-class LlmToolMissing(Exception):
+class LlmToolMissingError(Exception):
     """The flow has an LLM or prompt node, and the package with those tools is not installed."""
 
 
@@ -34,12 +34,14 @@ def load(message: dict[str, Any]) -> PromptFlow:
     _offer_devkit_names()
     from promptflow.executor import FlowExecutor
 
+    from .node_log import NodeLog
+
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
     definition = _definition(folder / message["flow_file"], message["variants"])
     _set_environment(definition, message["environment_variables"], message["connections"])
     _require_llm_tool(definition)
     flow_file = _write_definition(definition) if message["variants"] else folder / message["flow_file"]
-    executor = FlowExecutor.create(flow_file, connections, folder, raise_ex=True, storage=None)
+    executor = FlowExecutor.create(flow_file, connections, folder, raise_ex=True, storage=NodeLog())
     return PromptFlow(executor)
 
 
@@ -82,12 +84,10 @@ def _offer_devkit_names() -> None:
         enable_cache=enable_cache,
     )
     cli = types.ModuleType("promptflow._cli")
-    cli.__path__ = []  # type: ignore[attr-defined]
+    cli.__path__ = []
     cli_utils = types.ModuleType("promptflow._cli._utils")
     vars(cli_utils).update(get_workspace_triad_from_local=lambda: (None, None, None))
-    sys.modules.update(
-        {"promptflow._internal": internal, "promptflow._cli": cli, "promptflow._cli._utils": cli_utils}
-    )
+    sys.modules.update({"promptflow._internal": internal, "promptflow._cli": cli, "promptflow._cli._utils": cli_utils})
 
 
 def _connection(name: str, value: dict[str, Any]) -> dict[str, Any]:
@@ -146,4 +146,4 @@ def _require_llm_tool(definition: dict[str, Any]) -> None:
             "the package promptflow-tools, which holds the LLM and prompt tools, cannot be imported "
             f"({error}); run `llmops setup`"
         )
-        raise LlmToolMissing(message) from error
+        raise LlmToolMissingError(message) from error

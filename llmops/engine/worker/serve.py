@@ -35,7 +35,9 @@ class _Pipe:
         self._lock = threading.Lock()
 
     def send(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message, ensure_ascii=False, allow_nan=False, default=repr).encode("utf-8", "backslashreplace")
+        data = json.dumps(message, ensure_ascii=False, allow_nan=False, default=repr).encode(
+            "utf-8", "backslashreplace"
+        )
         with self._lock:
             view = memoryview(data + b"\n")
             while view:
@@ -66,7 +68,7 @@ def _load(message: dict[str, Any], pipe: _Pipe) -> LoadedFlow | None:
     try:
         flow = load(message)
     except BaseException as error:  # a flow may raise SystemExit while it is imported
-        pipe.send({"op": "load_failed", "error": failures.describe(error, message["folder"])})
+        pipe.send({"op": "load_failed", "error": failures.describe(error)})
         return None
     pipe.send({"op": "loaded", "aggregation": flow.has_aggregation, "versions": flow.versions})
     return flow
@@ -85,6 +87,7 @@ def _run_line(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
     except BaseException as error:  # whatever a flow raises, SystemExit included, is that line's own failure
         answer |= {"status": failures.status(error), "error": failures.describe(error)}
     answer["duration_s"] = round(time.perf_counter() - started, 6)
+    answer["cpu_s"] = time.process_time()
     pipe.send(answer)
 
 

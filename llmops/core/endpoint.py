@@ -1,0 +1,94 @@
+"""What an endpoint looks like from outside: the values that a backend observes and a rollout is planned from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+DeploymentStatus = Literal["creating", "healthy", "unhealthy", "failed", "deleting"]
+"""creating: may become healthy; unhealthy: was created, does not answer; failed: will never become healthy."""
+
+TOTAL_PERCENT = 100
+NAME_PATTERN = "^[a-z][a-z0-9-]{1,30}[a-z0-9]$"
+"""Names of endpoints and deployments: what Azure Machine Learning allows, in lower case, so that they fit anywhere."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One deployment as observed.
+
+    Attributes:
+        model, version: of the registry.
+        digest: of the model's content, as the process that serves was given it.
+        message: why it is not healthy, one sentence; empty when it is or when nobody knows yet.
+        tags: what drivers wrote there; short texts.
+    """
+
+    name: str
+    model: str
+    version: str
+    digest: str
+    status: DeploymentStatus
+    message: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """One endpoint as observed, all at one moment.
+
+    Attributes:
+        traffic: deployment to whole percent; entries of 0 are left out; sums to 0 or 100.
+        mirror: deployment to whole percent of requests that are copied to it, its answers thrown away; at most one
+            entry.
+        tags: what drivers wrote there; short texts.
+        deployments: by name, those without traffic too.
+    """
+
+    name: str
+    traffic: Mapping[str, int] = field(default_factory=dict)
+    mirror: Mapping[str, int] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """What one deployment did with the live requests of a span of time.
+
+    Requests that were copied to it by mirroring count; requests that were addressed to it past the split do not.
+
+    Attributes:
+        requests: that were answered or given up.
+        errors: of these, answers of 500 and above, and requests that got no answer.
+        latency_s: percentile (50, 95, 99) to seconds, nearest rank, over all requests; empty without requests.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    latency_s: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """The right to change one endpoint.
+
+    Attributes:
+        token: names the driver that holds it; never reused.
+        owner: who, for people, for instance `ana@build-7, process 4711`.
+        link: the run in the CI system; empty on a laptop.
+        expires_at: seconds since the epoch by the backend's clock; from then on anybody can take it.
+    """
+
+    endpoint: str
+    token: str
+    owner: str
+    link: str = ""
+    expires_at: float
+
+
+def is_valid_split(traffic: Mapping[str, int]) -> bool:
+    """Say whether percents are what an endpoint accepts: whole, not negative, sum 0 or 100."""
+    whole = all(type(percent) is int and 0 <= percent <= TOTAL_PERCENT for percent in traffic.values())
+    return whole and sum(traffic.values()) in (0, TOTAL_PERCENT)

@@ -1,0 +1,308 @@
+"""The steps of a rollout as frozen values: what each does in words, and what the endpoint looks like after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from llmops.core.endpoint import Deployment, Endpoint
+from llmops.core.rollout_state import (
+    EVALUATED,
+    EXPERIMENT,
+    FAILED,
+    FAILED_AT,
+    PROBED,
+    RETIRED,
+    ROLLED_BACK,
+    ROLLOUT_FAILED,
+    VERSION,
+    Failure,
+    Place,
+    Underway,
+    begin_tags,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step; `str()` says in words what it does."""
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """Say what the endpoint looks like after this step went well.
+
+        Args:
+            endpoint: before it.
+            now: seconds since the epoch.
+        """
+        del now
+        return endpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsureEndpoint(Step):
+    """Create the endpoint unless it exists."""
+
+    experiment: str
+
+    def __str__(self) -> str:
+        return "create the endpoint"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return replace(endpoint, tags={EXPERIMENT: self.experiment, **endpoint.tags})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin(Step):
+    """Write down which rollout begins, and the split to return to."""
+
+    underway: Underway
+
+    def __str__(self) -> str:
+        back = say_split(self.underway.before)
+        return f"begin {self.underway.action} of version {self.underway.version}; a failed check returns to {back}"
+
+    @property
+    def tags(self) -> Mapping[str, str | None]:
+        """What is written on the endpoint."""
+        return {**begin_tags(self.underway), ROLLED_BACK: None}
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return replace(endpoint, tags=merge_tags(endpoint.tags, self.tags))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create(Step):
+    """Create the deployment at 0 %."""
+
+    deployment: str
+    version: str
+    digest: str
+
+    def __str__(self) -> str:
+        return f"create deployment {self.deployment} with version {self.version} at 0 %"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        made = Deployment(
+            name=self.deployment,
+            model="",
+            version=self.version,
+            digest=self.digest,
+            status="creating",
+            tags={VERSION: self.version},
+        )
+        return replace(endpoint, deployments={**endpoint.deployments, self.deployment: made})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AwaitHealthy(Step):
+    """Wait until the deployment answers."""
+
+    deployment: str
+    timeout_s: float
+
+    def __str__(self) -> str:
+        return f"wait until {self.deployment} is healthy, at most {self.timeout_s:g} s"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return _change(endpoint, self.deployment, lambda one: replace(one, status="healthy", message=""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Step):
+    """Send sample requests to the deployment and look at its outputs."""
+
+    deployment: str
+    rows: int
+
+    def __str__(self) -> str:
+        return f"probe {self.deployment} with {self.rows} rows and look at its outputs"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return _tag(endpoint, self.deployment, lambda one: {PROBED: one.digest})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Step):
+    """Score the deployment's own answers with the experiment's evaluators, and gate them."""
+
+    deployment: str
+    dataset: str
+
+    def __str__(self) -> str:
+        data = f" over '{self.dataset}'" if self.dataset else ""
+        return f"evaluate {self.deployment}{data} through its own address and gate it"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return _tag(endpoint, self.deployment, lambda one: {EVALUATED: one.digest})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mirror(Step):
+    """Copy live requests to the deployment and watch it."""
+
+    deployment: str
+    percent: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"mirror {self.percent} % of the requests to {self.deployment} for {self.seconds:g} s and check it"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return replace(endpoint, mirror={self.deployment: self.percent})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift(Step):
+    """Set the traffic; mirroring ends."""
+
+    deployment: str
+    traffic: Mapping[str, int]
+
+    def __str__(self) -> str:
+        return f"set the traffic to {say_split(self.traffic)}"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return replace(endpoint, traffic=dict(self.traffic), mirror={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bake(Step):
+    """Watch the deployment under live traffic."""
+
+    deployment: str
+    percent: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"watch {self.deployment} at {self.percent} % for {self.seconds:g} s and check it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retire(Step):
+    """Start the time for which the previous deployment is kept."""
+
+    deployment: str
+
+    def __str__(self) -> str:
+        return f"keep {self.deployment} for the rollback window"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        return _tag(endpoint, self.deployment, lambda _: {RETIRED: str(int(now))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finish(Step):
+    """Write down what serves now and what to return to; the rollout is over."""
+
+    tags: Mapping[str, str | None]
+    current: Place
+
+    def __str__(self) -> str:
+        return f"record {self.current.deployment} as what serves"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return replace(endpoint, tags=merge_tags(endpoint.tags, self.tags))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Return(Step):
+    """Give the traffic back to what served before, and write down why."""
+
+    traffic: Mapping[str, int]
+    failure: Failure
+
+    def __str__(self) -> str:
+        return f"return the traffic to {say_split(self.traffic)}: {self.failure.reason}"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        tags = merge_tags(endpoint.tags, {ROLLOUT_FAILED: str(self.failure)})
+        return replace(endpoint, traffic=dict(self.traffic), mirror={}, tags=tags)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkFailed(Step):
+    """Write on a deployment why it was turned back; it stays for diagnosis."""
+
+    deployment: str
+    failure: Failure
+
+    def __str__(self) -> str:
+        return f"keep {self.deployment} at 0 % for diagnosis: {self.failure.reason}"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        return _tag(endpoint, self.deployment, lambda _: {FAILED: str(self.failure), FAILED_AT: str(int(now))})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delete(Step):
+    """Remove a deployment that has no traffic."""
+
+    deployment: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"delete {self.deployment}: {self.reason}"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        kept = {name: one for name, one in endpoint.deployments.items() if name != self.deployment}
+        return replace(endpoint, deployments=kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndRollout(Step):
+    """Remove the traces of a rollout that did not reach its end."""
+
+    tags: Mapping[str, str | None]
+
+    def __str__(self) -> str:
+        return "end the rollout"
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        del now
+        return replace(endpoint, tags=merge_tags(endpoint.tags, self.tags))
+
+
+def merge_tags(tags: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """Merge tags; a value of None removes the tag."""
+    merged = {**tags, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def say_split(split: Mapping[str, int]) -> str:
+    """Write a split for people."""
+    return ", ".join(f"{name} {percent} %" for name, percent in sorted(split.items())) or "nothing"
+
+
+def _change(endpoint: Endpoint, name: str, change: Callable[[Deployment], Deployment]) -> Endpoint:
+    if name not in endpoint.deployments:
+        return endpoint
+    return replace(endpoint, deployments={**endpoint.deployments, name: change(endpoint.deployments[name])})
+
+
+def _tag(endpoint: Endpoint, name: str, tags: Callable[[Deployment], Mapping[str, str]]) -> Endpoint:
+    return _change(endpoint, name, lambda one: replace(one, tags={**one.tags, **tags(one)}))

@@ -1,0 +1,115 @@
+"""Nothing that is finished is lost or run again: kills, crashes, hangs, broken caches."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.projects import TinyProject, findings, kill, make_project, wait_for
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> TinyProject:
+    return make_project(tmp_path / "project")
+
+
+def lines(project: TinyProject, run: str = "answer") -> list[dict[str, Any]]:
+    (path,) = (project.root / ".llmops/runs").glob(f"{run}-*/lines.jsonl")
+    return [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_is_ended_half_way_runs_only_the_missing_lines_next_time(
+    project: TinyProject, tmp_path: Path, sent: signal.Signals
+) -> None:
+    marks = tmp_path / "marks"
+    project.rows(*(f"mark:{marks}:{n}" for n in range(5)), *(f"sleep:{4 + n / 100}" for n in range(5)))
+    process = project.start("check", "--concurrency", "5")
+    wait_for(lambda: len(list(tmp_path.glob("marks*"))) == 5)
+    stored = project.root / ".llmops/cache.sqlite-wal"
+    wait_for(lambda: stored.exists() and count_stored(project) == 5)
+    kill(process, sent)
+    assert process.returncode == (-9 if sent == signal.SIGKILL else 130)
+    assert project.check("--concurrency", "5")[0] == 0
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.glob("marks*")] == ["x"] * 5
+    assert len(lines(project)) == 10
+
+
+def count_stored(project: TinyProject) -> int:
+    import contextlib
+    import sqlite3
+
+    with contextlib.closing(sqlite3.connect(project.root / ".llmops/cache.sqlite")) as db:
+        return int(db.execute("SELECT count(*) FROM line").fetchone()[0])
+
+
+def test_a_line_that_ends_the_worker_fails_alone(project: TinyProject) -> None:
+    project.rows("exit:3", *(f"sleep:0.{n}" for n in range(1, 8)))
+    code, verdict = project.check("--concurrency", "8")
+    assert (code, verdict["candidate"]["failed"]) == (10, 1)
+    assert findings(verdict)["max_failed max_failed"] == "fail"
+    failed = [line["error"] for line in lines(project) if line["status"] == "failed"]
+    assert [(error["type"], error["message"]) for error in failed] == [
+        ("WorkerDied", "the worker process ended with exit code 3")
+    ]
+
+
+def test_a_worker_that_dies_once_costs_nothing_but_time(project: TinyProject, tmp_path: Path) -> None:
+    project.rows(f"exit-once:{tmp_path / 'flag'}", *(f"row {n}" for n in range(6)))
+    assert project.check()[0] == 0
+
+
+def test_a_line_that_hangs_fails_after_its_time_and_the_others_run_again(project: TinyProject) -> None:
+    project.rows("sleep:60", *(f"sleep:0.{n}" for n in range(1, 6)))
+    code, verdict = project.check("--line-timeout-s", "3", "--concurrency", "6")
+    assert (code, verdict["candidate"]["failed"]) == (10, 1)
+    failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
+    assert failed["message"] == "no answer within 3 s (line_timeout_s)"
+
+
+def test_system_exit_in_a_flow_is_that_lines_failure(project: TinyProject) -> None:
+    project.rows("system-exit:7", "fine")
+    code, verdict = project.check()
+    assert (code, verdict["candidate"]["failed"], verdict["candidate"]["scored"]) == (10, 1, 1)
+
+
+def test_what_a_flow_prints_goes_to_its_log_and_not_into_the_protocol(project: TinyProject) -> None:
+    project.rows('print:{"op": "line", "id": "0"}', "fine")
+    assert project.check()[0] == 0
+    (log,) = (project.root / ".llmops/logs").glob("answer-*.log")
+    assert '{"op": "line", "id": "0"}' in log.read_text(encoding="utf-8")
+
+
+def test_a_damaged_cache_is_moved_aside_and_kept(project: TinyProject) -> None:
+    project.write(".llmops/cache.sqlite", "this is no database, and it is longer than a header would be" * 20)
+    answer = project.run("check")
+    assert answer.code == 0
+    assert "The line cache was damaged; it was moved to" in answer.err
+    (kept,) = (project.root / ".llmops").glob("cache.sqlite.damaged-*")
+    assert kept.read_text(encoding="utf-8").startswith("this is no database")
+
+
+def test_repeats_are_measurements_of_their_own(project: TinyProject, tmp_path: Path) -> None:
+    project.rows(f"mark:{tmp_path / 'marks'}", "other")
+    assert project.check("--repeat", "3")[0] == 0
+    assert (tmp_path / "marks").read_text(encoding="utf-8") == "xxx"
+    assert [(line["row"], line["repeat"]) for line in lines(project)] == [(r, k) for r in (0, 1) for k in (0, 1, 2)]
+
+
+def test_equal_rows_are_run_once(project: TinyProject, tmp_path: Path) -> None:
+    project.rows(*[f"mark:{tmp_path / 'marks'}"] * 6)
+    assert project.check()[0] == 0
+    assert (tmp_path / "marks").read_text(encoding="utf-8") == "x"
+    assert len(lines(project)) == 6
+
+
+def test_two_drivers_on_the_same_state_both_finish(project: TinyProject) -> None:
+    project.rows(*(f"sleep:0.0{n}" for n in range(1, 10)))
+    processes = [project.start("check") for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert len(lines(project)) == 9

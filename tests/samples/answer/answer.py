@@ -1,0 +1,29 @@
+"""Turns the question around; a question may also ask for trouble."""
+
+import os
+import sys
+import time
+
+from promptflow.core import tool
+
+
+@tool
+def answer(question: str) -> str:
+    order, _, argument = question.partition(":")
+    if order == "raise":
+        raise ValueError(f"asked to raise {argument}")
+    if order == "sleep":
+        time.sleep(float(argument))
+    if order == "exit":
+        os._exit(int(argument))
+    if order == "exit-once" and not os.path.exists(argument):
+        open(argument, "w").close()
+        os._exit(7)
+    if order == "system-exit":
+        sys.exit(argument)
+    if order == "print":
+        print(argument)
+    if order == "mark":
+        with open(argument, "a") as marks:
+            marks.write("x")
+    return question[::-1]
