@@ -91,6 +91,10 @@ class Blobs:
             raise FileNotFoundError(f"no blob '{path}' in container '{container}'")
         return body
 
+    def delete(self, container: str, path: str) -> None:
+        """Delete a blob if there is one."""
+        self._send("DELETE", f"{container}/{urllib.parse.quote(path)}", {}, accepted=(202, 404))
+
     def names(self, container: str, prefix: str) -> Iterator[str]:
         """Yield the names of the blobs below a prefix."""
         query = {"restype": "container", "comp": "list", "prefix": prefix}

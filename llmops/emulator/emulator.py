@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from llmops.emulator.azurite_process import Account, Azurite, install_azurite, make_account
 from llmops.emulator.blobs import Blobs
 from llmops.emulator.certificates import Certificates, make_certificates
-from llmops.emulator.cloud import TENANT, Cloud
+from llmops.emulator.cloud import Cloud
 from llmops.emulator.control import ControlPage
+from llmops.emulator.environment import environment
 from llmops.emulator.faults import FaultRules
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operations
@@ -109,42 +110,6 @@ class Emulator:
         self.close()
 
 
-def environment(*, url: str, authority: Path, home: Path) -> dict[str, str]:
-    """Build the variables of a child process.
-
-    Args:
-        url: of the emulator.
-        authority: certificate to trust; the only one, so that nothing else can be reached.
-        home: of prompt flow, with its telemetry and its search for newer versions switched off.
-    """
-    _write_promptflow_home(home)
-    proxies = {name: url for form in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY") for name in (form, form.lower())}
-    trust = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
-    return {
-        **proxies,
-        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
-        **dict.fromkeys(trust, str(authority)),
-        "AZURE_TENANT_ID": TENANT,
-        "AZURE_CLIENT_ID": "00000000-0000-0000-0000-000000000002",
-        "AZURE_CLIENT_SECRET": "any",
-        "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
-        "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
-        "PF_HOME_DIRECTORY": str(home),
-        "LLMOPS_EMULATOR": url,
-    }
-
-
-def _write_promptflow_home(home: Path) -> None:
-    import datetime as dt
-    import json
-
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "pf.yaml").write_text("telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8")
-    now = dt.datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ005 prompt flow reads it without a zone
-    versions = {"versions": {}, "last_check_time": now, "last_hint_time": now}
-    (home / "pf_version_check.json").write_text(json.dumps(versions), encoding="utf-8")
-
-
 def _account(folder: Path) -> Account:
     """Return the account; its key is kept beside the blobs that it opens."""
     file = folder / "account.key"
@@ -184,4 +149,4 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "llmops"
 
 
-__all__ = ["Emulator", "default_cache", "environment", "install_azurite"]
+__all__ = ["Emulator", "default_cache", "install_azurite"]
