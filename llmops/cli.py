@@ -280,6 +280,7 @@ def _add_emulator(commands: Any) -> None:
     parser.add_argument("--faults", type=Path, metavar="FILE", help="YAML file with rules for what goes wrong")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file with settings of the service")
     parser.add_argument("--requests", type=Path, metavar="FILE", help="write the record of requests here at the end")
+    parser.add_argument("--python", metavar="PATH", help="interpreter in which flows run; it needs promptflow-core")
     parser.add_argument("--env-file", type=Path, metavar="FILE", help="append the variables that clients need")
 
 
@@ -294,6 +295,7 @@ def _emulator(arguments: argparse.Namespace) -> int:
         faults=arguments.faults,
         settings=arguments.settings,
         requests=arguments.requests,
+        python=arguments.python,
     )
     if arguments.action == "run":
         return run(context=_context(), options=options, command=arguments.command)

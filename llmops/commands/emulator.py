@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class EmulatorOptions:
         connections_of: environment of the project whose connections every workspace has; None: none.
         faults: YAML file with rules.
         settings: YAML file with settings of the service.
+        python: interpreter in which flows run and deployments serve; the driver's own when None.
         requests: file for the record of requests, one JSON object per line.
     """
 
@@ -43,6 +45,7 @@ class EmulatorOptions:
     faults: Path | None = None
     settings: Path | None = None
     requests: Path | None = None
+    python: str | None = None
 
 
 def start(*, context: Context, options: EmulatorOptions, env_file: Path | None = None) -> int:
@@ -123,7 +126,13 @@ def _running(context: Context, options: EmulatorOptions) -> Iterator[Emulator]:
         faults = _faults(options.faults)
         script = install_azurite(default_cache(), context.env)
         emulator = resources.enter_context(
-            Emulator(azurite=script, settings=settings, port=options.port, folder=options.folder)
+            Emulator(
+                azurite=script,
+                settings=settings,
+                port=options.port,
+                folder=options.folder,
+                python=options.python or sys.executable,
+            )
         )
         for fault in faults:
             emulator.cloud.faults.add(fault)

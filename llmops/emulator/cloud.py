@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import uuid
 from collections.abc import Mapping
@@ -62,6 +63,7 @@ class Cloud:
     """The collaborators of the services.
 
     Attributes:
+        python: interpreter in which flows run.
         folder: for files that this process needs: downloaded models, logs.
         settings: replaced as a whole when they change.
     """
@@ -74,6 +76,7 @@ class Cloud:
     blobs: Blobs
     operations: Operations
     folder: Path
+    python: str = sys.executable
     control_port: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     hosting: Hosting = field(init=False)

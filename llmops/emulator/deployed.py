@@ -30,6 +30,7 @@ class ContainerSpec:
         folder: of the flow, a copy that nobody else uses.
         connections_url: answers `/connections/NAME`.
         log: what the process prints.
+        python: interpreter that serves.
         ready_s: how long it may take until it is healthy.
     """
 
@@ -37,6 +38,7 @@ class ContainerSpec:
     connections_url: str
     environment_variables: Mapping[str, str]
     log: Path
+    python: str = sys.executable
     ready_s: float = 120.0
 
 
@@ -90,7 +92,7 @@ def start_container(spec: ContainerSpec) -> Container:
     spec.log.parent.mkdir(parents=True, exist_ok=True)
     with spec.log.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, str(CONTAINER)],
+            [spec.python, str(CONTAINER)],
             cwd=spec.folder,
             env=_environment(spec, port),
             stdin=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 import types
 from collections.abc import Mapping
@@ -40,6 +41,8 @@ class Emulator:
         settings: how the service behaves.
         port: 0 picks a free one.
         folder: keeps the state, blobs included; None forgets it at the end.
+        certificates: to use instead of new ones, for clients that read theirs before the emulator starts.
+        python: interpreter in which flows run and deployments serve; it needs promptflow-core.
 
     Raises:
         BackendError, DeadlineError: Azurite does not start.
@@ -53,19 +56,29 @@ class Emulator:
         settings: Settings | None = None,
         port: int = 0,
         folder: Path | None = None,
+        certificates: Certificates | None = None,
+        python: str = sys.executable,
     ) -> None:
         self._open = contextlib.ExitStack()
         try:
-            self._start(azurite, settings or Settings(), port, folder)
+            self._start(azurite, settings or Settings(), port, folder, certificates, python)
         except BaseException:
             self._open.close()
             raise
 
-    def _start(self, azurite: Path, settings: Settings, port: int, folder: Path | None) -> None:
+    def _start(
+        self,
+        azurite: Path,
+        settings: Settings,
+        port: int,
+        folder: Path | None,
+        certificates: Certificates | None,
+        python: str,
+    ) -> None:
         self.folder = folder or Path(tempfile.mkdtemp(prefix="llmops-emulator-"))
         if folder is None:
             self._open.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self.certificates = make_certificates(self.folder / "certificates", settings.region)
+        self.certificates = certificates or make_certificates(self.folder / "certificates", settings.region)
         blob_service = Azurite(
             script=azurite,
             account=_account(self.folder),
@@ -74,7 +87,7 @@ class Emulator:
             keep=folder is not None,
         )
         self._open.callback(blob_service.close)
-        self.cloud = _cloud(settings, Blobs(blob_service), self.folder, keep=folder is not None)
+        self.cloud = _cloud(settings, Blobs(blob_service), self.folder, python, keep=folder is not None)
         self._open.callback(self.cloud.hosting.close)
         self._open.callback(self.cloud.operations.close)
         self._open.callback(self.cloud.runs.close)
@@ -119,7 +132,7 @@ def _account(folder: Path) -> Account:
     return Account(name=ACCOUNT, key=file.read_text(encoding="ascii"))
 
 
-def _cloud(settings: Settings, blobs: Blobs, folder: Path, *, keep: bool) -> Cloud:
+def _cloud(settings: Settings, blobs: Blobs, folder: Path, python: str, *, keep: bool) -> Cloud:
     return Cloud(
         settings=settings,
         store=Store(folder / "state.json" if keep else None),
@@ -129,6 +142,7 @@ def _cloud(settings: Settings, blobs: Blobs, folder: Path, *, keep: bool) -> Clo
         blobs=blobs,
         operations=Operations(),
         folder=folder,
+        python=python,
     )
 
 

@@ -52,6 +52,7 @@ class FlowRun:
         overrides: node to `connection`, `deployment_name`, `model`.
         connections: name to `{type, configs, secrets}`.
         log: what the flow prints.
+        python: interpreter that runs it.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class FlowRun:
     connections: Mapping[str, Mapping[str, Any]]
     environment_variables: Mapping[str, str]
     log: Path
+    python: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +160,7 @@ def _worker_spec(run: FlowRun) -> WorkerSpec:
         environment_variables=run.environment_variables,
         secrets=secrets,
         threads=_CONCURRENCY,
+        python=run.python,
     )
 
 

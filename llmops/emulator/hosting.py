@@ -109,6 +109,7 @@ class Hosting:
                 connections_url=f"http://127.0.0.1:{self.cloud.control_port}/workspaces/{workspace.guid}",
                 environment_variables=dict(properties.get("environmentVariables") or {}),
                 log=log,
+                python=self.cloud.python,
             )
         )
 

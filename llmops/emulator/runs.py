@@ -152,6 +152,7 @@ class _Job:
                 name: str(value) for name, value in (submitted.get("environmentVariables") or {}).items()
             },
             log=folder / "flow.log",
+            python=self.cloud.python,
         )
 
     def _download(self, prefix: str, folder: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_version_put_again_takes_new_tags(ml: MLClient) -> None:
 
 @pytest.mark.parametrize(("lists", "raised"), [(False, ResourceNotFoundError), (True, ValidationException)])
 def test_an_unknown_model_is_told_in_two_ways(
-    ml: MLClient, settings: Callable[..., None], lists: bool, raised: type[Exception]
+    ml: MLClient, settings: Callable[..., None], *, lists: bool, raised: type[Exception]
 ) -> None:
     settings(lists_unknown_models=lists)
     with pytest.raises(raised):
@@ -148,8 +148,7 @@ def test_a_missing_role_for_secrets_is_hidden_by_the_sdk(
     assert {entry.caller for entry in requests.all("PUT", "/shout.py")} == {"00000000-0000-0000-0000-000000000002"}
 
 
-def test_a_deleted_version_cannot_be_made_again(ml: MLClient, emulator: Emulator) -> None:
-    del emulator
+def test_a_deleted_version_cannot_be_made_again(ml: MLClient) -> None:
     register(ml)
     ml.models._model_versions_operation.delete(  # the public client has no deletion of models
         name="shouter", version="1", resource_group_name=ml.resource_group_name, workspace_name=ml.workspace_name
