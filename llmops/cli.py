@@ -60,13 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
     parser = _build_parser()
-    arguments, unknown = parser.parse_known_args(_with_variables(argv, env, parser))
+    own, rest = _split_at_dashes(argv)
+    arguments, unknown = parser.parse_known_args(_with_variables(own, env, parser))
+    arguments.rest = rest
+    unknown += [] if "takes_rest" in arguments else rest
     if unknown:
         raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
     if not hasattr(arguments, "run"):
         parser.print_help()
         arguments.run = lambda _: ExitCode.PASS
     return arguments
+
+
+def _split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part our arguments from those of a command that we are to run: what follows `--`."""
+    place = argv.index("--") if "--" in argv else len(argv)
+    return list(argv[:place]), list(argv[place + 1 :])
 
 
 def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
@@ -272,7 +281,8 @@ def _add_emulator(commands: Any) -> None:
     summary = "Azure Machine Learning on this machine: start it, or run a command against it"
     parser = _add(commands, "emulator", summary, _emulator)
     parser.add_argument("action", choices=["start", "run"], help="serve until Ctrl-C, or run one command")
-    parser.add_argument("command", nargs="*", metavar="-- COMMAND …", help="what to run, after two dashes")
+    parser.usage = "llmops emulator {start,run} [options] [-- COMMAND …]"
+    parser.set_defaults(takes_rest=True)
     parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the state here; forgotten when left out")
     parser.add_argument("--workspace", action="append", default=[], metavar="NAME", help="one that exists; else any does")
@@ -298,7 +308,7 @@ def _emulator(arguments: argparse.Namespace) -> int:
         python=arguments.python,
     )
     if arguments.action == "run":
-        return run(context=_context(), options=options, command=arguments.command)
+        return run(context=_context(), options=options, command=arguments.rest)
     return start(context=_context(), options=options, env_file=arguments.env_file)
 
 
@@ -314,18 +324,17 @@ def _with_variables(argv: Sequence[str], env: Mapping[str, str], parser: argpars
     command = _command_parser(argv, parser)
     if command is None:
         return list(argv)
-    own = argv[: argv.index("--")] if "--" in argv else argv
     added: list[str] = []
     for action in command._actions:  # noqa: SLF001 argparse offers no other list of its options
         flag = next((text for text in action.option_strings if text.startswith("--")), "")
         value = env.get(f"LLMOPS_{flag[2:].replace('-', '_').upper()}", "") if flag else ""
-        if not value or action.dest in {"help", *_LAYERED} or _is_given(flag, own):
+        if not value or action.dest in {"help", *_LAYERED} or _is_given(flag, argv):
             continue
         if action.nargs == 0:
             added += [flag] if value.lower() in _TRUE else []
         else:
             added.append(f"{flag}={value}")
-    return [*own, *added, *argv[len(own) :]]
+    return [*argv, *added]
 
 
 def _is_given(flag: str, argv: Sequence[str]) -> bool:

@@ -169,12 +169,11 @@ def test_invoke_of_an_unknown_deployment_fails_before_it_asks(ml: MLClient, tmp_
 
 
 def test_an_endpoint_is_created_listed_and_deleted(ml: MLClient) -> None:
-    name = make_endpoint(
-        ml, tags={"experiment": "e"}, properties={"enforce_access_to_default_secret_stores": "enabled"}
-    )
+    properties = {"enforce_access_to_default_secret_stores": "enabled"}
+    name = make_endpoint(ml, tags={"experiment": "e"}, properties=properties)
     found = ml.online_endpoints.get(name)
     assert (found.provisioning_state, found.auth_mode, found.tags) == ("Succeeded", "key", {"experiment": "e"})
-    assert found.properties["enforce_access_to_default_secret_stores"] == "enabled"
+    assert found.properties.items() >= properties.items()
     assert [endpoint.name for endpoint in ml.online_endpoints.list()] == [name]
     ml.online_endpoints.begin_delete(name).result()
     with pytest.raises(ResourceNotFoundError):
@@ -209,8 +208,8 @@ def test_two_dashes_in_a_name_are_found_by_the_service_alone(ml: MLClient) -> No
 
 def test_a_name_that_another_workspace_has_is_refused(ml: MLClient, credential: Any) -> None:
     name = make_endpoint(ml)
+    other = make_ml(credential, unique("workspace"))
     with pytest.raises(ResourceExistsError, match="already taken in this region"):
-        other = make_ml(credential, unique("workspace"))
         other.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name))
 
 
