@@ -1,6 +1,6 @@
 # make demo           set up and run the example's check offline, with the stand-in model
 # make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
-# make test-pythons   the same with each of Python 3.10 to 3.12 that is found
+# make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
 # make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
 # make lint           style, types, import directions, fresh lock files
 # make bench          measure what docs/development.md promises
@@ -40,7 +40,7 @@ test: setup-dev system
 
 test-pythons:
 	@for version in 3.10 3.11 3.12; do \
-	    if python$$version -c '' 2>/dev/null; then \
+	    if ! $(BIN)/python --version 2>&1 | grep -q "Python $$version\." && python$$version -c '' 2>/dev/null; then \
 	        echo "== Python $$version"; \
 	        $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
 	    fi; \

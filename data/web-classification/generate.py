@@ -10,8 +10,6 @@ Pages are composed of sentences from `phrases/`, with slots filled from `slots.j
 The same seed gives the same bytes. A page that shares too many word 5-grams with an earlier one is drawn again.
 """
 
-
-
 from __future__ import annotations
 
 import argparse

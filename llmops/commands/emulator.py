@@ -155,15 +155,23 @@ def _connections(
         return {}
     from llmops.config.connections import resolve_connections
     from llmops.config.load import find_root, load_project
-    from llmops.engine.models import ModelServices
+    from llmops.engine.models import STAND_IN_KEY, direct_values
+    from llmops.engine.standin.process import StandInProcess
 
     project = load_project(find_root(context.folder))
     environment = project.environments.get(options.connections_of)
     if environment is None:
         expected = ", ".join(f"'{name}'" for name in project.environments)
         raise UsageError.of(f"no environment '{options.connections_of}'", expected=expected)
-    services = resources.enter_context(ModelServices(environment.stand_in, context.env))
-    return services.for_worker(resolve_connections(environment.connections, context.env)).values
+    resolved = resolve_connections(environment.connections, context.env)
+    stand_ins = [name for name, one in resolved.items() if one.type == "stand_in"]
+    values = dict(direct_values({name: one for name, one in resolved.items() if name not in stand_ins}))
+    if stand_ins:
+        stand_in = resources.enter_context(StandInProcess(latency_ms=environment.stand_in.latency_ms))
+        key = {"api_key": STAND_IN_KEY}
+        value = {"type": "open_ai", "configs": {"base_url": stand_in.base_url}, "secrets": key}
+        values |= dict.fromkeys(stand_ins, value)
+    return values
 
 
 def _read(path: Path | None) -> Any:

@@ -31,7 +31,7 @@ class Checks:
         minimum=0,
         maximum=1,
     )
-    latency_percentile: Literal[50, 95, 99] = setting("Percentile that the latency limits mean.", default=95)
+    latency_percentile: int = setting("Percentile that the latency limits mean.", default=95, enum=[50, 95, 99])
     max_latency_s: float | None = setting("Largest latency, seconds.", default=None, exclusiveMinimum=0)
     max_latency_ratio: float | None = setting(
         "Largest latency as a multiple of the old deployment's in the same time; judged from 20 requests each.",

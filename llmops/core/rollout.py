@@ -144,7 +144,7 @@ def plan_return(endpoint: Endpoint, failure: Failure, *, keep_failed: bool, now:
     build = _Builder(endpoint, now)
     traffic = _split_to_return_to(endpoint, underway)
     if underway.failure is None or (traffic, {}) != (dict(endpoint.traffic), dict(endpoint.mirror)):
-        build.add(Return(traffic=traffic, failure=failure))
+        build.add(Return(rollout=underway.id, traffic=traffic, failure=failure))
     deployment = endpoint.deployments.get(underway.target)
     if deployment and is_ours(deployment) and underway.target not in traffic and deployment.status != "deleting":
         if not keep_failed:
@@ -345,8 +345,8 @@ def _add_end(build: _Builder, wanted: Wanted, underway: Underway) -> None:
         **NO_ROLLOUT,
         CURRENT: str(current),
         CURRENT_AT: underway.at,
-        CURRENT_BY: short(underway.by),
-        CURRENT_LINK: short(underway.link),
+        CURRENT_BY: short(underway.by) or None,
+        CURRENT_LINK: short(underway.link) or None,
         ROLLED_BACK: None,
     }
     if underway.action == "rollback":

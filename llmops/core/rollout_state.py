@@ -25,6 +25,7 @@ PREVIOUS = "llmops.previous"
 ROLLED_BACK = "llmops.rolled-back"
 
 VERSION = "llmops.version"
+MADE_BY = "llmops.made-by"
 PROBED = "llmops.probed"
 EVALUATED = "llmops.evaluated"
 VERDICT = "llmops.verdict"
@@ -130,8 +131,8 @@ def begin_tags(underway: Underway) -> dict[str, str | None]:
         ROLLOUT: head,
         BEFORE: _write_split(underway.before),
         ROLLOUT_AT: underway.at,
-        ROLLOUT_BY: short(underway.by),
-        ROLLOUT_LINK: short(underway.link),
+        ROLLOUT_BY: short(underway.by) or None,
+        ROLLOUT_LINK: short(underway.link) or None,
         ROLLOUT_FAILED: None,
     }
 
@@ -159,9 +160,10 @@ def short(text: str) -> str:
 
 def _read_underway(tags: Mapping[str, str]) -> Underway | None:
     head = tags.get(ROLLOUT, "").split(" ")
-    if len(head) != 4 or head[1] not in ("deploy", "promote", "rollback"):  # noqa: PLR2004 the four words of `begin_tags`
+    if len(head) != 4 or head[1] not in ("deploy", "promote", "rollback"):
         return None
     identifier, action, target, version = head
+    failed_id, _, failure = tags.get(ROLLOUT_FAILED, "").partition(" ")
     return Underway(
         id=identifier,
         action=action,  # type: ignore[arg-type]
@@ -171,7 +173,7 @@ def _read_underway(tags: Mapping[str, str]) -> Underway | None:
         at=tags.get(ROLLOUT_AT, ""),
         by=tags.get(ROLLOUT_BY, ""),
         link=tags.get(ROLLOUT_LINK, ""),
-        failure=_read_failure(tags.get(ROLLOUT_FAILED, "")),
+        failure=_read_failure(failure) if failed_id == identifier else None,
     )
 
 

@@ -20,6 +20,7 @@ from llmops.core.rollout_state import (
     Place,
     Underway,
     begin_tags,
+    short,
 )
 
 
@@ -227,16 +228,22 @@ class Finish(Step):
 class Return(Step):
     """Give the traffic back to what served before, and write down why."""
 
+    rollout: str
     traffic: Mapping[str, int]
     failure: Failure
 
     def __str__(self) -> str:
         return f"return the traffic to {say_split(self.traffic)}: {self.failure.reason}"
 
+    @property
+    def tags(self) -> Mapping[str, str | None]:
+        """What is written on the endpoint; it names the rollout, so that it never speaks of another one."""
+        return {ROLLOUT_FAILED: short(f"{self.rollout} {self.failure}")}
+
     def after(self, endpoint: Endpoint, now: float) -> Endpoint:
         """See `Step.after`."""
         del now
-        tags = merge_tags(endpoint.tags, {ROLLOUT_FAILED: str(self.failure)})
+        tags = merge_tags(endpoint.tags, self.tags)
         return replace(endpoint, traffic=dict(self.traffic), mirror={}, tags=tags)
 
 

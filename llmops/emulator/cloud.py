@@ -77,7 +77,6 @@ class Cloud:
     operations: Operations
     folder: Path
     python: str = sys.executable
-    control_port: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
     hosting: Hosting = field(init=False)
     runs: Runs = field(init=False)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llmops.emulator.cloud import Cloud
-from llmops.emulator.connections import executor_connection
 from llmops.emulator.errors import RefusalError, not_found
 from llmops.emulator.faults import read_faults
 from llmops.emulator.settings import Settings
@@ -44,8 +43,6 @@ class ControlPage:
         """Answer one request."""
         parts = request.path.strip("/").split("/")
         try:
-            if parts[0] == "workspaces" and parts[2:3] == ["connections"]:
-                return json_response(self._connections(parts[1], parts[3] if len(parts) > 3 else None))
             found = self._answers.get((request.method, parts[0]))
             if found is None:
                 raise not_found(request.path)
@@ -75,13 +72,3 @@ class ControlPage:
             )
         self._cloud.change_settings(**changes)
         return self._settings()
-
-    def _connections(self, workspace: str, name: str | None) -> Any:
-        """Answer as prompt flow's HTTP connection provider asks: the containers reach their models this way."""
-        found = self._cloud.connections_of(workspace)
-        if name is None:
-            return [executor_connection(connection) for connection in found]
-        for connection in found:
-            if connection["name"] == name:
-                return executor_connection(connection)
-        raise not_found(f"connection '{name}'")

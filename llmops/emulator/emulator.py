@@ -19,6 +19,7 @@ from llmops.emulator.cloud import Cloud
 from llmops.emulator.control import ControlPage
 from llmops.emulator.environment import environment
 from llmops.emulator.faults import FaultRules
+from llmops.emulator.interpreter import write_interpreter
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operations
 from llmops.emulator.server import EmulatorServer
@@ -87,14 +88,14 @@ class Emulator:
             keep=folder is not None,
         )
         self._open.callback(blob_service.close)
-        self.cloud = _cloud(settings, Blobs(blob_service), self.folder, python, keep=folder is not None)
+        interpreter = write_interpreter(python, self.folder, os.environ)
+        self.cloud = _cloud(settings, Blobs(blob_service), self.folder, str(interpreter), keep=folder is not None)
         self._open.callback(self.cloud.hosting.close)
         self._open.callback(self.cloud.operations.close)
         self._open.callback(self.cloud.runs.close)
         self._server = _server(self.cloud, self.certificates, port)
         self._server.start()
         self._open.callback(self._server.close)
-        self.cloud.control_port = self._server.port
 
     @property
     def port(self) -> int:

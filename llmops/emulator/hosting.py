@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmops.emulator.deployed import Container, ContainerSpec, start_container
+from llmops.backends.local.serving.serving_process import ServingSpec
+from llmops.emulator.containers import Container, Containers
 from llmops.emulator.errors import RefusalError, not_found, user_error
 from llmops.emulator.locations import blob_path
 
 if TYPE_CHECKING:
     from llmops.emulator.cloud import Cloud, Workspace
+    from llmops.emulator.store import Document
 
+_DEFINITIONS = ("flow.dag.yaml", "flow.flex.yaml")
 _MODEL_ID = re.compile(r".*/workspaces/[^/]+/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
 
 
@@ -45,6 +48,7 @@ class Hosting:
     """The processes of the deployments; after a restart of the emulator they start when they are first asked."""
 
     cloud: Cloud
+    _containers: Containers = field(default_factory=Containers)
     _running: dict[str, Container] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,7 +63,7 @@ class Hosting:
             before = self._running.get(_name(workspace, endpoint, deployment))
             self._running[_name(workspace, endpoint, deployment)] = container
         if before is not None:
-            before.close()
+            self._containers.stop(before)
 
     def find(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
         """Return the process of a deployment.
@@ -81,14 +85,15 @@ class Hosting:
         with self._lock:
             container = self._running.pop(_name(workspace, endpoint, deployment), None)
         if container is not None:
-            container.close()
+            self._containers.stop(container)
 
     def close(self) -> None:
         """End all processes."""
         with self._lock:
             running, self._running = list(self._running.values()), {}
         for container in running:
-            container.close()
+            self._containers.stop(container)
+        self._containers.close()
 
     def _start(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
         key = (*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment)
@@ -103,24 +108,42 @@ class Hosting:
             self.cloud.blobs.download(workspace.container, model_path(self.cloud, workspace, properties), folder)
         except FileNotFoundError as error:
             raise RefusalError(200, "ResourceNotReady", f"The model cannot be downloaded: {error}") from error
-        return start_container(
-            ContainerSpec(
-                folder=_flow_folder(folder),
-                connections_url=f"http://127.0.0.1:{self.cloud.control_port}/workspaces/{workspace.guid}",
-                environment_variables=dict(properties.get("environmentVariables") or {}),
-                log=log,
-                python=self.cloud.python,
-            )
+        folder = _flow_folder(folder)
+        spec = ServingSpec(
+            kind="promptflow",
+            folder=folder,
+            flow_file=find_definition(folder),
+            paths=[folder],
+            python=self.cloud.python,
+            connections=self._connections(workspace),
+            environment_variables=dict(properties.get("environmentVariables") or {}),
+            secrets=[text for one in self._connections(workspace).values() for text in one["secrets"].values()],
         )
+        return self._containers.start(spec, log)
+
+    def _connections(self, workspace: Workspace) -> dict[str, Document]:
+        return {connection["name"]: connection for connection in self.cloud.connections_of(workspace.guid)}
 
 
 def _flow_folder(folder: Path) -> Path:
     """Find the flow in a model: the folder itself, or the one folder that it holds."""
-    names = ("flow.dag.yaml", "flow.flex.yaml", "MLmodel")
     entries = [entry for entry in folder.iterdir() if entry.is_dir()]
-    if not any((folder / name).exists() for name in names) and len(entries) == 1:
+    if not any((folder / name).exists() for name in _DEFINITIONS) and len(entries) == 1:
         return entries[0]
     return folder
+
+
+def find_definition(folder: Path) -> str:
+    """Name the flow's definition in its folder.
+
+    Raises:
+        RefusalError: there is none.
+    """
+    found = [name for name in _DEFINITIONS if (folder / name).exists()]
+    found += sorted(path.name for path in folder.glob("*.prompty"))
+    if not found:
+        raise RefusalError(200, "ResourceNotReady", f"The model holds no flow: none of {', '.join(_DEFINITIONS)}.")
+    return found[0]
 
 
 def _name(workspace: Workspace, endpoint: str, deployment: str) -> str:

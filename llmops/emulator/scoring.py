@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llmops.emulator.cloud import Cloud, Workspace
-from llmops.emulator.deployed import Container
+from llmops.emulator.containers import Container
 from llmops.emulator.errors import RefusalError
 from llmops.emulator.store import Document
 from llmops.emulator.wire import Request, Response
@@ -109,15 +109,15 @@ def _score(target: _Target, request: Request, path: str) -> Response:
 def _forward(container: Container, request: Request, path: str, timeout_s: float, deployment: str) -> Response:
     headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     try:
-        status, answered, body = container.send(request.method, path, request.body, headers, timeout_s)
+        answer = container.send(request.method, path, request.body, headers, timeout_s)
     except TimeoutError:
         return _text(408, "The deployment did not answer in time.")
     except (OSError, http.client.HTTPException) as error:
         return _failed(502, f"container not reachable: {type(error).__name__}", b"")
-    if status != http.client.OK:
-        return _failed(status, http.client.responses.get(status, ""), body)
-    kind = answered.get("content-type", "application/json")
-    return Response(headers={"Content-Type": kind, "azureml-model-deployment": deployment}, body=body)
+    if answer.status != http.client.OK:
+        return _failed(answer.status, http.client.responses.get(answer.status, ""), answer.body)
+    kind = answer.headers.get("content-type", "application/json")
+    return Response(headers={"Content-Type": kind, "azureml-model-deployment": deployment}, body=answer.body)
 
 
 def _failed(status: int, reason: str, body: bytes) -> Response:

@@ -102,6 +102,8 @@ class _Collector:
         self._resolved: set[str] = set()
 
     def add_own(self) -> None:
+        if not self.flow.definition:
+            return
         folder = self.flow.folder
         definition = posixpath.join(folder, self.flow.definition)
         if ignored := self.rules.leaves_out_with_parents(definition, is_folder=False):
@@ -198,7 +200,7 @@ class _Collector:
 
     def _take(self, base: str, place: str) -> Iterator[tuple[str, str]]:
         self.import_roots.add(show(self.tree, base))
-        if place in self._taken or is_within(place, self.flow.folder):
+        if place in self._taken or (self.flow.definition and is_within(place, self.flow.folder)):
             return
         self._taken.add(place)
         before = set(self.files)

@@ -45,15 +45,20 @@ class Definition:
     node: yaml.Node | None
     first_line: int = 0
 
-    def locate(self, *keys: str | int) -> str:
-        """Write `file:line: path.of.keys` for a value; the line is that of the deepest key that exists."""
-        node, line = self.node, self.first_line + 1
+    def position(self, *keys: str | int) -> tuple[int, int]:
+        """Find the 1-based line and column of the deepest of these keys that exists."""
+        node, line, column = self.node, self.first_line + 1, 1
         for key in keys:
             step = _step(node, key)
             if step is None:
                 break
             start, node = step
-            line = self.first_line + start.start_mark.line + 1
+            line, column = self.first_line + start.start_mark.line + 1, start.start_mark.column + 1
+        return line, column
+
+    def locate(self, *keys: str | int) -> str:
+        """Write `file:line: path.of.keys` for a value; the line is that of the deepest key that exists."""
+        line, _ = self.position(*keys)
         dotted = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
         return f"{self.where}:{line}: {dotted}"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.errors import LlmopsError, Problem, UsageError, near_match
+from llmops.flows.callables import is_callable, read_callable
 from llmops.flows.definition import Definition, parse_definition, parse_front_matter
 from llmops.flows.ignore import CACHE_NAMES
 from llmops.flows.model import ConnectionUse, Flow, FlowInput, NodeVariants, Reference
@@ -41,12 +42,14 @@ def read_flow_in(tree: FileTree, path: str) -> Flow:
     Args:
         tree: where to look.
         path: relative to the project folder: a folder with one definition in it, or a definition: a `.prompty` file or
-            a YAML file.
+            a YAML file; or a Python callable, see `callables`.
 
     Raises:
         FlowMissing: there is no such folder or file, or no definition in it.
         UsageError: several definitions, broken YAML, or a definition that does not have a flow's form.
     """
+    if is_callable(path):
+        return read_callable(tree, path)
     path = posixpath.normpath(path.replace(os.sep, "/"))
     if path.startswith(("../", "/")) or path == "..":
         raise UsageError.of("not in the project folder", where=path, expected="a path relative to the project folder")

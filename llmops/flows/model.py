@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-FlowKind = Literal["dag", "flex", "prompty"]
+FlowKind = Literal["dag", "flex", "prompty", "callable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,9 @@ class Flow:
     Attributes:
         path: folder relative to the project folder, with forward slashes.
         folder: the same folder relative to the top of the repository, links resolved.
-        definition: name of the file in the folder that defines the flow.
+        definition: name of the file in the folder that defines the flow; empty for a callable that is named by module.
         data: the parsed definition; of a `.prompty` file its front matter.
-        entry: `module:callable` of a flex flow; empty for the other kinds.
+        entry: `module:callable` of a flex flow or a plain callable; empty for the other kinds.
         inputs: in the flow's order; empty for a flex flow that leaves them to its signature.
         outputs, nodes: names in the flow's order.
         variants: node to its variants.
@@ -90,6 +90,11 @@ class Flow:
     additional_includes: tuple[Reference, ...] = ()
     sources: tuple[Reference, ...] = ()
     environment_variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What people call the flow: its folder, or the callable where it has none."""
+        return self.path if self.definition else self.entry
 
     @property
     def file(self) -> str:

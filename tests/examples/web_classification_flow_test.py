@@ -41,7 +41,7 @@ def load(path: Path) -> types.ModuleType:
 
 FETCH = load(FLOW / "fetch_text_content_from_url.py")
 CONVERT = load(FLOW / "convert_to_dict.py")
-EXAMPLES = load(FLOW / "prepare_examples.py").EXAMPLES
+EXAMPLES = load(FLOW / "prepare_examples.py").prepare_examples()
 
 
 def read_rows(name: str) -> list[dict[str, str]]:

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 
 def stand_in_python(folder: Path, name: str, version: tuple[int, int]) -> None:
-    """Write a `python` that answers the range check as that version would, and else says who it is."""
-    code = 0 if (3, 10) <= version <= (3, 12) else 1
+    """Write a `python` that runs `-c` code as that version would, and else says who it is."""
+    run_as = f"import sys; sys.version_info = {(*version, 0)}; exec(sys.argv[1])"
     path = folder / name
-    path.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit {code}\necho {name} "$@"\n')
+    path.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} -c "{run_as}" "$2"\necho {name} "$@"\n')
     path.chmod(0o755)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections import Counter
@@ -24,29 +25,27 @@ _LENGTH_PRIOR = 20
 _FALLBACKS = frozenset({"none", "other", "others", "unknown", "misc", "miscellaneous", "neither", "none of the above"})
 
 
-@lru_cache(maxsize=4096)
-def _fragments(word: str) -> tuple[str, ...]:
-    if len(word) <= _FRAGMENT_LETTERS:
-        return ()
-    return tuple(f"~{word[i : i + _FRAGMENT_LETTERS]}" for i in range(len(word) - _FRAGMENT_LETTERS + 1))
-
-
 def words(text: str) -> list[str]:
     """Split a text into lower-case words; addresses fall into their parts."""
     return _WORD.findall(text.lower())
 
 
+@lru_cache(maxsize=16384)
+def _features_of_word(word: str) -> tuple[str, ...]:
+    """Give the stem of a word and, marked by a tilde, its fragments; a word as short as a fragment has none."""
+    starts = range(len(word) - _FRAGMENT_LETTERS + 1) if len(word) > _FRAGMENT_LETTERS else ()
+    return (word[:_STEM_LETTERS], *(f"~{word[start : start + _FRAGMENT_LETTERS]}" for start in starts))
+
+
+@lru_cache(maxsize=1024)
+def _weight(kind: str, count: int) -> float:
+    return (_FRAGMENT_WEIGHT if kind == "~" else 1.0) * (1 + math.log(count))
+
+
 def features(text: str) -> dict[str, float]:
     """Weigh the stems and fragments of a text; a repeated one counts by the logarithm."""
-    counts: Counter[str] = Counter()
-    for word, times in Counter(words(text)).items():
-        counts[word[:_STEM_LETTERS]] += times
-        for fragment in _fragments(word):
-            counts[fragment] += times
-    return {
-        feature: (_FRAGMENT_WEIGHT if feature[0] == "~" else 1.0) * (1 + math.log(count))
-        for feature, count in counts.items()
-    }
+    counts = Counter(itertools.chain.from_iterable(map(_features_of_word, words(text))))
+    return {feature: _weight("~" if feature[0] == "~" else "", count) for feature, count in counts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

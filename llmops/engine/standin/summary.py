@@ -1,7 +1,5 @@
 """Summaries made of a text's own sentences."""
 
-
-
 from __future__ import annotations
 
 import re

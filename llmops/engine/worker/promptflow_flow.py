@@ -11,6 +11,11 @@ import types
 from pathlib import Path
 from typing import Any
 
+from . import surroundings
+
+_LINE = "line"
+"""Key under which a flex flow's line travels to its `__aggregate__`."""
+
 _CONNECTION_CLASSES = {
     "open_ai": "OpenAIConnection",
     "azure_open_ai": "AzureOpenAIConnection",
@@ -28,9 +33,7 @@ def load(message: dict[str, Any]) -> PromptFlow:
     folder = Path(message["folder"])
     os.environ.setdefault("PF_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("PF_DISABLE_TRACING", "true")
-    os.chdir(folder)
-    sys.path[:0] = message["paths"]
-    sys.dont_write_bytecode = True
+    surroundings.enter(message)
     _offer_devkit_names()
     from promptflow.executor import FlowExecutor
 
@@ -38,10 +41,14 @@ def load(message: dict[str, Any]) -> PromptFlow:
 
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
     definition = _definition(folder / message["flow_file"], message["variants"])
-    _set_environment(definition, message["environment_variables"], message["connections"])
+    surroundings.set_environment(
+        {**definition.get("environment_variables", {}), **message["environment_variables"]}, message["connections"]
+    )
     _require_llm_tool(definition)
     flow_file = _write_definition(definition) if message["variants"] else folder / message["flow_file"]
-    executor = FlowExecutor.create(flow_file, connections, folder, raise_ex=True, storage=NodeLog())
+    executor = FlowExecutor.create(
+        flow_file, connections, folder, raise_ex=True, storage=NodeLog(), init_kwargs=message["init"] or None
+    )
     return PromptFlow(executor)
 
 
@@ -50,17 +57,23 @@ class PromptFlow:
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
+        self._is_dag = type(executor).__name__ == "FlowExecutor"
         self.has_aggregation: bool = executor.has_aggregation_node
         self.versions = {"promptflow-core": importlib.metadata.version("promptflow-core")}
 
     def run_line(self, inputs: dict[str, Any], line_id: str) -> tuple[Any, Any]:
         """Run one line; `line_id` travels as promptflow's run id in the header that it adds to model calls."""
         result = self._executor.exec_line(inputs, index=None, run_id=line_id, allow_generator_output=False)
-        return result.output, result.aggregation_inputs
+        if self._is_dag:
+            return result.output, result.aggregation_inputs
+        outputs = result.output if isinstance(result.output, dict) else {"output": result.output}
+        return outputs, {_LINE: result.output} if self.has_aggregation else {}
 
     def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:
         """Run the aggregation nodes over all lines."""
-        return dict(self._executor.exec_aggregation(inputs, aggregation_inputs).metrics)
+        if self._is_dag:
+            return dict(self._executor.exec_aggregation(inputs, aggregation_inputs).metrics)
+        return dict(self._executor.exec_aggregation({}, aggregation_inputs.get(_LINE, [])).metrics)
 
 
 def _offer_devkit_names() -> None:
@@ -117,20 +130,6 @@ def _write_definition(definition: dict[str, Any]) -> Path:
     path = Path(tempfile.mkdtemp(prefix="llmops-worker-")) / "flow.dag.yaml"
     path.write_text(json.dumps(definition, default=str), encoding="utf-8")
     return path
-
-
-def _set_environment(definition: dict[str, Any], configured: dict[str, str], connections: dict[str, Any]) -> None:
-    """Set the flow's environment variables; configured ones win, `${connection.key}` is resolved."""
-    for name, value in {**definition.get("environment_variables", {}), **configured}.items():
-        os.environ[name] = _from_connection(str(value), connections)
-
-
-def _from_connection(value: str, connections: dict[str, Any]) -> str:
-    if not (value.startswith("${") and value.endswith("}")):
-        return value
-    name, _, key = value[2:-1].partition(".")
-    fields = {**connections[name]["configs"], **connections[name]["secrets"]} if name in connections else {}
-    return str(fields.get(key, value))
 
 
 def _require_llm_tool(definition: dict[str, Any]) -> None:

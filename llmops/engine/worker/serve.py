@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -63,15 +64,24 @@ def serve(source: int, sink: int) -> None:
 
 
 def _load(message: dict[str, Any], pipe: _Pipe) -> LoadedFlow | None:
-    from .promptflow_flow import load
-
     try:
-        flow = load(message)
+        flow = _loader(message["kind"])(message)
     except BaseException as error:  # a flow may raise SystemExit while it is imported
         pipe.send({"op": "load_failed", "error": failures.describe(error)})
         return None
     pipe.send({"op": "loaded", "aggregation": flow.has_aggregation, "versions": flow.versions})
     return flow
+
+
+def _loader(kind: str) -> Callable[[dict[str, Any]], LoadedFlow]:
+    """Return what loads this kind of flow; plain callables need no prompt flow in their interpreter."""
+    if kind == "callable":
+        from . import callable_flow
+
+        return callable_flow.load
+    from . import promptflow_flow
+
+    return promptflow_flow.load
 
 
 def _run_line(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:

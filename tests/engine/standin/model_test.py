@@ -57,6 +57,11 @@ def test_summaries_consist_of_the_text_and_keep_the_stated_limit() -> None:
     assert all(sentence.strip() in text for sentence in reply.split("."))
 
 
+def test_a_summary_in_one_sentence_is_one_sentence() -> None:
+    reply = ask("Summarize in one sentence.\n\nText: The ferry leaves at ten. Tea is served. It rains.\n\nSummary:")
+    assert reply == "The ferry leaves at ten."
+
+
 def test_a_question_is_answered_with_the_most_relevant_sentence() -> None:
     reply = ask("Tea is green. The tower is 30 m high. Who knows why? How high is the tower?")
     assert reply == "According to the text: The tower is 30 m high."

@@ -22,9 +22,12 @@ def test_prints_one_line_of_json_and_ends_with_its_standard_input() -> None:
     hello = json.loads(child.stdout.readline())
     assert hello == {"port": hello["port"], "pid": child.pid, "stand_in": True}
     child.stdin.close()
-    assert child.stdout.read() == b""
-    assert child.wait(10) == 0
-    child.stdout.close()
+    try:
+        assert child.wait(10) == 0
+        assert child.stdout.read() == b""
+    finally:
+        child.kill()
+        child.stdout.close()
 
 
 def test_closing_ends_the_child_and_can_be_repeated() -> None:

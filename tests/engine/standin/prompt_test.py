@@ -103,7 +103,9 @@ def test_a_category_that_the_prompt_does_not_list_is_never_read_from_its_example
 
 def test_descriptions_are_read_with_their_categories() -> None:
     film, tool, _ = read_prompt(BULLETS_AND_JSON_ANSWERS).categories
+    sport, money = read_prompt(CATEGORY_LINES_AND_JSON_LINES).categories
     assert (film.description, tool.description) == ("one motion picture", "software")
+    assert (sport.description, money.description) == ("games and athletes", "banks and markets")
 
 
 def test_a_list_in_the_text_to_summarise_is_not_taken_for_categories() -> None:

@@ -7,6 +7,7 @@ import http.client
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import openai
 import pytest
@@ -93,7 +94,15 @@ def test_embeddings_of_like_texts_are_near(client: openai.OpenAI) -> None:
     texts = ["a ferry on the river", "ferries on rivers", "stock market news"]
     one, like, unlike = (item.embedding for item in client.embeddings.create(model="e", input=texts).data)
     assert sum(a * b for a, b in zip(one, like, strict=True)) > sum(a * b for a, b in zip(one, unlike, strict=True))
-    assert client.embeddings.create(model="e", input="a", encoding_format="float").data[0].object == "embedding"
+
+
+@pytest.mark.parametrize(("encoding", "kind"), [("float", list), ("base64", str)])
+def test_embeddings_come_in_the_encoding_that_was_asked_for(
+    client: openai.OpenAI, encoding: Literal["float", "base64"], kind: type
+) -> None:
+    reply = client.embeddings.create(model="e", input="a ferry", encoding_format=encoding)
+    assert isinstance(reply.data[0].embedding, kind)
+    assert reply.usage.total_tokens == 2
 
 
 def test_lists_a_model_that_is_labelled(client: openai.OpenAI) -> None:

@@ -1,0 +1,1 @@
+"""Delivery over any backend: packages and their proofs, and rollouts that are applied step by step."""

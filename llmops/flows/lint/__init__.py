@@ -1,0 +1,1 @@
+"""Judge flows without running them: one module per family of rules."""

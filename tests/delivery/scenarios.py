@@ -1,0 +1,123 @@
+"""The rollouts that every fault is tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from llmops.backends.fake import Behaviour
+from llmops.backends.protocols import Answer
+from llmops.core.release_rules import Rollout
+from llmops.delivery.driver import Driver, Result
+from tests.delivery.worlds import RULES, World, digest_of, wanted
+
+Command = Callable[[Driver], Result]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One command on a world in some state.
+
+    Attributes:
+        prepare: brings the world there; command: what is tried, again and again.
+        serves: version to percent once it is over, whatever went wrong on the way.
+        exit_code: of a run in which nothing goes wrong.
+    """
+
+    prepare: Callable[[World], object]
+    command: Command
+    serves: Mapping[str, int]
+    exit_code: int = 0
+
+
+def deploy(version: int, rules: Rollout = RULES, **changes: object) -> Command:
+    """Deploy a version."""
+    return lambda driver: driver.release(wanted(version, rules=rules, **changes))
+
+
+def roll_back(to: str | None = None) -> Command:
+    """Roll back."""
+
+    def command(driver: Driver) -> Result:
+        template = wanted(0, action="rollback", id="back")
+        return driver.roll_back(template, to, lambda version: digest_of(int(version)), "a test wants it").result
+
+    return command
+
+
+def _first(world: World) -> None:
+    deploy(1)(world.driver())
+
+
+def _second(world: World) -> None:
+    _first(world)
+    deploy(2)(world.driver())
+
+
+def _first_and(version: int, behaviour: Behaviour) -> Callable[[World], None]:
+    def prepare(world: World) -> None:
+        _first(world)
+        world.behave(version, behaviour)
+
+    return prepare
+
+
+def _first_and_gate(world: World) -> None:
+    _first(world)
+    world.gates[digest_of(2)] = 10
+
+
+def _half_way(world: World) -> None:
+    """Leave version 2 at 10 % with a driver that is gone."""
+    _first(world)
+    from llmops.backends.fake import Fault, Killed
+
+    driver = world.driver([Fault(at=_index_of_bake(world), kind="die-before")])
+    try:
+        deploy(2)(driver)
+    except Killed:
+        world.let_leases_expire()
+
+
+def _index_of_bake(world: World) -> int:
+    trial = World()
+    _first(trial)
+    start = len(trial.backend.calls)
+    deploy(2)(trial.driver())
+    del world
+    methods = [call.method for call in trial.backend.calls[start:]]
+    return methods.index("measure")
+
+
+def _without_previous(world: World) -> None:
+    """Serve version 2 after version 1 is gone for good."""
+    deploy(1, replace(RULES, rollback_window_s=0))(world.driver())
+    deploy(2, replace(RULES, rollback_window_s=0))(world.driver())
+
+
+def _wrong_names(_: Mapping[str, object]) -> Answer:
+    return Answer(status=200, outputs={"other": 1})
+
+
+MIRRORED = replace(RULES, mirror_percent=20, mirror_s=15)
+DROPPED = replace(RULES, keep_failed=False)
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "first deploy": Scenario(lambda _: None, deploy(1), {"1": 100}),
+    "upgrade": Scenario(_first, deploy(2), {"2": 100}),
+    "upgrade with mirroring": Scenario(_first, deploy(2, MIRRORED), {"2": 100}),
+    "blue-green": Scenario(_first, deploy(2, strategy="blue-green"), {"2": 100}),
+    "third version, the first one goes": Scenario(_second, deploy(3), {"3": 100}),
+    "promote": Scenario(_first, deploy(2, action="promote"), {"2": 100}),
+    "deployment never healthy": Scenario(_first_and(2, Behaviour(fate="unhealthy")), deploy(2), {"1": 100}, 5),
+    "deployment fails": Scenario(_first_and(2, Behaviour(fate="failed")), deploy(2), {"1": 100}, 10),
+    "failed probe": Scenario(_first_and(2, Behaviour(answer=_wrong_names)), deploy(2), {"1": 100}, 10),
+    "failed gate": Scenario(_first_and_gate, deploy(2), {"1": 100}, 10),
+    "failed gate, not kept": Scenario(_first_and_gate, deploy(2, DROPPED), {"1": 100}, 10),
+    "failed step": Scenario(_first_and(2, Behaviour(error_rate=0.5)), deploy(2), {"1": 100}, 10),
+    "slow version": Scenario(_first_and(2, Behaviour(latency_s=1.0)), deploy(2), {"1": 100}, 10),
+    "roll back": Scenario(_second, roll_back(), {"1": 100}),
+    "roll back of a deploy that died": Scenario(_half_way, roll_back(), {"1": 100}),
+    "roll back to a version that is gone": Scenario(_without_previous, roll_back("1"), {"1": 100}),
+    "deploy over a deploy that died": Scenario(_half_way, deploy(3), {"3": 100}),
+}

@@ -1,0 +1,7 @@
+from cleaning import without_quotes
+from promptflow.core import tool
+
+
+@tool
+def clean(text: str) -> str:
+    return without_quotes(text)

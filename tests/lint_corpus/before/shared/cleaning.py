@@ -1,0 +1,2 @@
+def without_quotes(text: str) -> str:
+    return text.strip().strip('"')
