@@ -61,13 +61,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
     parser = _build_parser()
-    arguments, unknown = parser.parse_known_args(_with_variables(argv, env, parser))
+    own, rest = _split_at_dashes(argv)
+    arguments, unknown = parser.parse_known_args(_with_variables(own, env, parser))
+    arguments.rest = rest
+    unknown += [] if "takes_rest" in arguments else rest
     if unknown:
         raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
     if not hasattr(arguments, "run"):
         parser.print_help()
         arguments.run = lambda _: ExitCode.PASS
     return arguments
+
+
+def _split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part our arguments from those of a command that we are to run: what follows `--`."""
+    place = argv.index("--") if "--" in argv else len(argv)
+    return list(argv[:place]), list(argv[place + 1 :])
 
 
 def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
@@ -91,6 +100,7 @@ def _build_parser() -> _Parser:
         add(commands)
     for add in (_add_lint, _add_explain, _add_affected, _add_init):
         add(commands)
+    _add_emulator(commands)
     return parser
 
 
@@ -640,6 +650,41 @@ _COMMANDS = (
     _add_setup,
     _add_stand_in,
 )
+
+
+def _add_emulator(commands: Any) -> None:
+    summary = "Azure Machine Learning on this machine: start it, or run a command against it"
+    parser = _add(commands, "emulator", summary, _emulator)
+    parser.add_argument("action", choices=["start", "run"], help="serve until Ctrl-C, or run one command")
+    parser.usage = "llmops emulator {start,run} [options] [-- COMMAND …]"
+    parser.set_defaults(takes_rest=True)
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the state here; forgotten when left out")
+    parser.add_argument("--workspace", action="append", default=[], metavar="NAME", help="one that exists; else any does")
+    parser.add_argument("--connections-of", metavar="E", help="environment whose connections the workspaces have")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="YAML file with rules for what goes wrong")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file with settings of the service")
+    parser.add_argument("--requests", type=Path, metavar="FILE", help="write the record of requests here at the end")
+    parser.add_argument("--python", metavar="PATH", help="interpreter in which flows run; it needs promptflow-core")
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="append the variables that clients need")
+
+
+def _emulator(arguments: argparse.Namespace) -> int:
+    from llmops.commands.emulator import EmulatorOptions, run, start
+
+    options = EmulatorOptions(
+        port=arguments.port,
+        folder=arguments.folder,
+        workspaces=arguments.workspace,
+        connections_of=arguments.connections_of,
+        faults=arguments.faults,
+        settings=arguments.settings,
+        requests=arguments.requests,
+        python=arguments.python,
+    )
+    if arguments.action == "run":
+        return run(context=_context(), options=options, command=arguments.rest)
+    return start(context=_context(), options=options, env_file=arguments.env_file)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
