@@ -210,6 +210,7 @@ class EvaluationRecord(Record):
     Attributes:
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
+        judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
         rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
@@ -223,6 +224,7 @@ class EvaluationRecord(Record):
     scored: int
     failed: int
     unmeasured: int
+    judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,6 +257,37 @@ class RowComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """One judgement of a family of looks: what it added, and what it said.
+
+    Attributes:
+        number: 1 for the first.
+        repeats: measurements of each row that it rests on; rows: how many rows ran.
+        candidate, baseline: ids of the evaluations.
+        p_values: what a limit is called to the smallest p-values of its violation and of its holding, up to this look.
+        at: ISO 8601, UTC.
+    """
+
+    number: int
+    repeats: int
+    rows: int
+    candidate: str
+    baseline: str | None
+    outcome: Outcome
+    p_values: Mapping[str, tuple[float, float]]
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LooksRecord(Record):
+    """All looks at one set of digests; they share one error rate."""
+
+    kind: ClassVar[str] = "looks"
+    family: str
+    looks: Sequence[Look]
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerdictRecord(Record):
     """The answer of one check, complete enough to render every report without another file.
 
@@ -264,6 +297,7 @@ class VerdictRecord(Record):
         flips: number of rows that regressed and improved.
         worst, flipped: rows to show, worst first, each list cut at `ROWS_SHOWN`.
         evidence: digest over everything that decided; a re-run with equal evidence returns this very record.
+        looks: every look that the verdict rests on, the last one included.
     """
 
     kind: ClassVar[str] = "verdict"
@@ -284,11 +318,12 @@ class VerdictRecord(Record):
     created_at: str
     stand_in: bool = False
     notes: Sequence[str] = ()
+    looks: Sequence[Look] = ()
 
 
 ROWS_SHOWN = 100
 
-_RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, EvaluationRecord, VerdictRecord)}
+_RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, EvaluationRecord, VerdictRecord, LooksRecord)}
 
 R = TypeVar("R", bound=Record)
 

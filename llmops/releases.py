@@ -131,7 +131,7 @@ class RolloutRecord(Record):
         verdict: id of the verdict over the deployment itself; empty when it was not evaluated.
         requests: live requests that the new deployment saw before the outcome was known.
         reason: why it returned or stopped, or what a person gave as reason.
-        by, link: who, and which run of the CI system.
+        by, link: who, and which run of the CI system; approvals: who approved, as the host recorded it.
     """
 
     kind: ClassVar[str] = "rollout"
@@ -151,6 +151,7 @@ class RolloutRecord(Record):
     reason: str = ""
     by: str = ""
     link: str = ""
+    approvals: Sequence[str] = ()
     started_at: str
     ended_at: str
     steps: Sequence[StepRecord] = ()

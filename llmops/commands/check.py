@@ -13,12 +13,14 @@ from llmops.backends.protocols import RunRequest, Runs
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
 from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
+from llmops.commands.repeats import with_repeats
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.config.model import Project
 from llmops.core.limits import MetricSpec
 from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, first_to_report
 from llmops.evaluators.evaluation import evaluate_run
+from llmops.evaluators.slices import read_slices
 from llmops.evaluators.verdict import Case, decide
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
 from llmops.reports import console
@@ -49,6 +51,7 @@ def check(
     baseline: str | None,
     output: Path | None,
     json_output: bool,
+    add_repeats: int = 0,
 ) -> int:
     """Check experiments; what is wrong with the configuration is said before any line runs.
 
@@ -57,6 +60,7 @@ def check(
         baseline: a git ref, `none`, or None for the default.
         output: folder for the reports; `.llmops/reports/<verdict>/` when None.
         json_output: write one JSON document instead of tables.
+        add_repeats: measure each row this many times more than at the last look, and pool; 0 adds none.
 
     Returns:
         The exit code of the experiment that is worst off, by `errors.first_to_report`.
@@ -64,10 +68,11 @@ def check(
     project = load_project(find_root(context.folder))
     chosen = pick_experiments(project, experiments)
     prepared = _prepare_all(project, [one.name for one in chosen], context.env, flags)
+    _require_room_for_looks(prepared, add_repeats)
     results = []
     for one in prepared:
         folder = output / one.experiment.name if output and len(prepared) > 1 else output
-        result = _check_one(context, one, flags, baseline, folder)
+        result = _check_one(context, one, flags, baseline, folder, add_repeats)
         results.append(result)
         if not json_output:
             _show(context, result)
@@ -95,7 +100,24 @@ def _prepare_all(project: Project, names: Sequence[str], env: Mapping[str, str],
     return prepared
 
 
-def _check_one(context: Context, prepared: Prepared, flags: Options, asked: str | None, output: Path | None) -> Checked:
+def _require_room_for_looks(prepared: Sequence[Prepared], add_repeats: int) -> None:
+    problems = [
+        Problem(
+            what="repeats may not be added: the gate has one look",
+            where=f"experiment '{one.experiment.name}': gate.add_repeats",
+            found="false",
+            fix="Set gate.add_repeats to true; the first look then already uses a rule that holds for many.",
+        )
+        for one in prepared
+        if add_repeats and not one.experiment.gate.add_repeats
+    ]
+    if problems:
+        raise UsageError(*problems)
+
+
+def _check_one(
+    context: Context, prepared: Prepared, flags: Options, asked: str | None, output: Path | None, add_repeats: int
+) -> Checked:
     name = prepared.experiment.name
     try:
         with ExitStack() as resources:
@@ -103,7 +125,8 @@ def _check_one(context: Context, prepared: Prepared, flags: Options, asked: str 
             runs = resources.enter_context(
                 open_runs(prepared.environment, prepared.project.state, context.env, context.say)
             )
-            verdict = _Check(context=context, prepared=prepared, baseline=baseline, runs=runs).decide()
+            repeated = with_repeats(prepared, baseline, add_repeats)
+            verdict = _Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
         folder = output or prepared.project.state / "reports" / verdict.id
         reports = {kind: str(path) for kind, path in write_reports(verdict, folder).items()}
     except LlmopsError as error:
@@ -141,6 +164,7 @@ class _Check:
             baseline_reason=self.baseline.reason,
             baseline_problem=problem,
             notes=self._notes(),
+            slices=read_slices(self.prepared.data, self.prepared.experiment.gate),
         )
         return decide(self.prepared.project.state, case, self.runs.lines)
 

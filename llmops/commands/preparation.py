@@ -14,9 +14,10 @@ from llmops.config.connections import ResolvedConnection, resolve_connections
 from llmops.config.data import DataSummary, describe
 from llmops.config.layers import Options, Selection, layer
 from llmops.config.load import locate
-from llmops.config.model import Environment, Experiment, Project
+from llmops.config.model import Environment, Evaluator, Experiment, Project
 from llmops.core.mapping import check, parse_mapping
 from llmops.errors import Problem, UsageError, near_match
+from llmops.evaluators.builtin.source import builtin_closure, builtin_ref, with_builtins
 from llmops.flows.closure import Closure, find_closure
 from llmops.flows.commit import CommitTree
 from llmops.flows.digest import digest_closure
@@ -68,7 +69,7 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
     Raises:
         UsageError: every problem that can be found without running a line.
     """
-    experiment, environment = selection.experiment, selection.environment
+    experiment, environment = with_builtins(selection.experiment), selection.environment
     collector = _Problems()
     tree = WorkingTree(project.root)
     summary = collector.attempt(lambda: _describe(project, experiment))
@@ -76,8 +77,10 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
     evaluators = {
         name: source
         for name, entry in experiment.evaluators.items()
-        if (source := collector.attempt(lambda entry=entry: read_source(tree, entry.flow, entry.variants)))  # type: ignore[misc]
+        if (source := collector.attempt(lambda entry=entry: _read_evaluator(tree, entry)))  # type: ignore[misc]
     }
+    if summary:
+        collector.extend(_check_slices(project, experiment, summary))
     if summary and flow:
         collector.extend(_check_mappings(project, experiment, summary, flow, evaluators))
     if len(evaluators) == len(experiment.evaluators):
@@ -96,6 +99,12 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
         evaluators=evaluators,
         connections=connections or {},
     )
+
+
+def _read_evaluator(tree: WorkingTree, evaluator: Evaluator) -> FlowSource:
+    if evaluator.builtin is None:
+        return read_source(tree, evaluator.flow, evaluator.variants)
+    return FlowSource(ref=builtin_ref(evaluator.builtin), tree=tree, closure=builtin_closure(evaluator.builtin))
 
 
 def find_baseline(
@@ -192,6 +201,7 @@ def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_requir
         environment=prepared.environment.name,
         connections=_used_by(source, prepared.connections),
         environment_variables={**prepared.environment.environment_variables, **experiment.environment_variables},
+        init=experiment.init,
         repeats=experiment.repeat,
         concurrency=experiment.concurrency,
         line_timeout_s=experiment.line_timeout_s,
@@ -219,6 +229,8 @@ def evaluation_requests(
                 **experiment.evaluators[name].environment_variables,
             },
             target=target,
+            init=experiment.evaluators[name].options,
+            repeats=experiment.evaluators[name].repeat,
             concurrency=experiment.concurrency,
             line_timeout_s=experiment.line_timeout_s,
             is_required=is_required,
@@ -299,10 +311,26 @@ def _check_mapping(
     )
 
 
+def _check_slices(project: Project, experiment: Experiment, summary: DataSummary) -> list[Problem]:
+    return [
+        Problem(
+            what="a slice by a column that the data set does not have",
+            where=locate(project, experiment.name, ("gate", "thresholds", index, "slices")),
+            found=f"'{column}'",
+            expected=", ".join(map(repr, sorted(summary.columns))),
+            fix=near_match(column, sorted(summary.columns)),
+        )
+        for index, threshold in enumerate(experiment.gate.thresholds)
+        for column in threshold.slices
+        if column not in summary.columns
+    ]
+
+
 def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping[str, FlowSource]) -> list[Problem]:
     """Find thresholds on metrics that no evaluator can report, where the evaluators' code shows what they report."""
     reported = {name: reported_metrics(source.tree, source.closure) for name, source in evaluators.items()}
-    if any(names is None for names in reported.values()):
+    dynamic = [name for name, source in evaluators.items() if source.flow.kind != "dag" and not source.flow.outputs]
+    if dynamic or any(names is None for names in reported.values()):
         return []
     known = {name: {*(names or ()), *evaluators[name].flow.outputs} for name, names in reported.items()}
     bare = {metric for names in known.values() for metric in names}

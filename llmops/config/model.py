@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from llmops.core.declare import setting
-from llmops.core.limits import Gate, MetricSpec
+from llmops.core.limits import BuiltinName, Gate, MetricSpec
 from llmops.core.prices import Price
 from llmops.core.release_rules import Requires, Rollout
 
@@ -33,15 +33,24 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """An evaluation flow with its column mapping."""
+    """What scores the lines of a run: a flow (or a Python callable, or a `.prompty` judge), or a built-in metric."""
 
-    flow: str = setting("Folder of the evaluation flow, relative to the repository.", minLength=1)
+    flow: str = setting(
+        "Folder of the evaluation flow, a .prompty file or a Python callable such as package.module:function.",
+        default="",
+    )
+    builtin: BuiltinName | None = setting("A built-in metric, instead of a flow.", default=None)
+    options: Mapping[str, Any] = setting(
+        "Options of the built-in metric, or `init` arguments of a class.", factory=dict
+    )
     column_mapping: Mapping[str, Any] = setting(
-        "Flow input to ${data.column}, ${run.outputs.name}, ${run.inputs.name} or a literal.", factory=dict
+        "Flow input to ${data.column}, ${run.outputs.name}, ${run.inputs.name}, ${run.line.name} or a literal.",
+        factory=dict,
     )
     metrics: Mapping[str, MetricSpec] = setting("Metric name to how it follows from the rows.", factory=dict)
     variants: Mapping[str, str] = setting("Node to variant.", factory=dict)
     environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
+    repeat: int = setting("Measurements of each line, averaged: for judges.", default=1, minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +71,7 @@ class Experiment:
     variants: Mapping[str, str] = setting("Node to variant; the flow's defaults when left out.", factory=dict)
     datasets: Mapping[str, Dataset] = setting("Name to data set.", minProperties=1)
     dataset: str = setting("Data set that is used unless another is named; the first when left out.", default="")
+    init: Mapping[str, Any] = setting("Arguments of a class that is the flow.", factory=dict)
     column_mapping: Mapping[str, Any] = setting(
         "Flow input to ${data.column} or a literal; inputs left out take the column of the same name.", factory=dict
     )

@@ -219,7 +219,7 @@ class _Job:
         flow = request.source.flow
         parts = [
             request.source.ref.digest,
-            [flow.definition, flow.entry],
+            [flow.definition, flow.entry, to_json(request.init)],
             dict(request.source.ref.variants),
             {name: identity(connection) for name, connection in request.connections.items()},
             dict(request.environment_variables),
@@ -230,7 +230,7 @@ class _Job:
     @property
     def _total(self) -> int:
         rows = self.request.dataset.rows * self.request.repeats
-        return rows if self._target is None else self._target.completed
+        return rows if self._target is None else self._target.completed * self.request.repeats
 
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request in order, reading the data (and the target's lines) as a stream."""
@@ -247,8 +247,14 @@ class _Job:
             while row.number < line.row:
                 row = next(rows)
             if line.status == "completed":
-                sources = {"data": row.values, "run_inputs": row.values, "run_outputs": line.outputs or {}}
-                yield self._plan(mapping, line.row, line.repeat, **sources)
+                sources = {
+                    "data": row.values,
+                    "run_inputs": row.values,
+                    "run_outputs": line.outputs or {},
+                    "run_line": measured(line),
+                }
+                for repeat in range(self.request.repeats):
+                    yield self._plan(mapping, line.row, line.repeat * self.request.repeats + repeat, **sources)
 
     def _plan(self, mapping: ColumnMapping, row: int, repeat: int, **sources: Mapping[str, Any]) -> PlannedLine:
         try:
@@ -312,6 +318,7 @@ class _Job:
             flow_file=source.flow.definition,
             kind=source.flow.kind,
             entry=source.flow.entry,
+            init=self.request.init,
             paths=[root / place for place in source.closure.import_roots],
             variants=source.ref.variants,
             connections=connections.values,
@@ -365,7 +372,10 @@ class _Job:
                 _append(inputs, line.inputs)
                 _append(aggregation_inputs, line.aggregation_inputs)
         worker = await self._runner_for_missing().worker()
-        metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
+        metrics: Mapping[str, Any] = {}
+        error: LineError | None = None
+        if worker.has_aggregation:
+            metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
         if error is None:
             self.runs.cache.store_aggregation(key, metrics)
         return metrics, error
@@ -460,6 +470,12 @@ class _Counts:
 def _slug(source: FlowSource) -> str:
     """Name a flow in a file name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", posixpath.basename(source.ref.path)).strip("-.") or "flow"
+
+
+def measured(line: Line) -> dict[str, float | None]:
+    """Return what `${run.line.…}` refers to; None where it is not known."""
+    tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
+    return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:

@@ -90,6 +90,10 @@ class ServingProcess:
         code = await self._process.wait()
         return _how_it_ended(code)
 
+    def kill(self) -> None:
+        """End the process at once; `wait` returns soon."""
+        _kill_session(self._process)
+
     async def stop(self) -> None:
         """End the process; what it is answering is broken off, so drain it first."""
         await _end(self._process, self._pump)
@@ -140,11 +144,15 @@ async def _end(process: asyncio.subprocess.Process, pump: asyncio.Future[None]) 
         pass
     finally:
         # Its own session: what the flow started goes too, also when the process itself ended first.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_session(process)
         await process.wait()
     await asyncio.wait({pump}, timeout=_STOP_S)
     pump.cancel()
+
+
+def _kill_session(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _pump_log(process: asyncio.subprocess.Process, log: Path, secrets: Sequence[str]) -> None:
