@@ -46,7 +46,9 @@ def main() -> None:
         with _gateway(stand_in.base_url) as (address, token, pid):
             _measure(address, token, pid, range(CALLS))
             rows["through the gateway, cached"] = _measure(address, token, pid, range(CALLS), line="0-feed-{}")
-    print(f"{CALLS} calls, {CONCURRENCY} at once; the prompt has {len(TEXT)} characters; loopback, {os.cpu_count()} cores")
+    print(
+        f"{CALLS} calls, {CONCURRENCY} at once; the prompt has {len(TEXT)} characters; loopback, {os.cpu_count()} cores"
+    )
     print(f"{'':32} {'calls/s':>8} {'median ms':>10} {'gateway CPU ms/call':>20}")
     for name, row in rows.items():
         print(f"{name:32} {row.calls_per_second:8.0f} {row.latency_ms:10.2f} {row.gateway_cpu_ms:20.2f}")

@@ -1,4 +1,4 @@
-"""A run against a model that allows X calls per second: how close it comes to rows × calls / X, and what it settled at."""
+"""A run against a model that allows X calls per second: its time beside the physical limit, and what it settled at."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ CASES = (Case(200, 20, 200, 16), Case(200, 20, 10, 16), Case(200, 40, 200, 64), 
 
 def main() -> int:
     """Run each case in a fresh project and print a table; 1 when one missed the limit or lost a row."""
-    print(f"{'rows':>5} {'calls/s':>8} {'latency':>8} {'at once':>8} {'physical':>9} {'taken':>8} {'ratio':>6}  outcome")
+    print(
+        f"{'rows':>5} {'calls/s':>8} {'latency':>8} {'at once':>8} {'physical':>9} {'taken':>8} {'ratio':>6}  outcome"
+    )
     met = [_show(case, *_run(case)) for case in CASES]
     print(f"limit: {LIMIT:g} times the physical limit, start of the driver and of the workers included; no row fails")
     return 0 if all(met) else 1

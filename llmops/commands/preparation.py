@@ -63,8 +63,11 @@ class Baseline:
     problem: str = ""
 
 
-def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> Prepared:
+def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, needs_keys: bool = True) -> Prepared:
     """Read and judge all that an experiment needs.
+
+    Args:
+        needs_keys: whether the variables that connections refer to must be set; a replay calls nobody.
 
     Raises:
         UsageError: every problem that can be found without running a line.
@@ -86,7 +89,7 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
     if len(evaluators) == len(experiment.evaluators):
         collector.extend(_check_metrics(project, experiment, evaluators))
     used = [source for source in (flow, *evaluators.values()) if source]
-    connections = collector.attempt(lambda: _connections(environment, used, env))
+    connections = collector.attempt(lambda: _connections(environment, used, env, needs_keys=needs_keys))
     if collector.problems or not (summary and flow):
         raise UsageError(*collector.problems)
     return Prepared(
@@ -353,7 +356,7 @@ def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping
 
 
 def _connections(
-    environment: Environment, sources: Sequence[FlowSource], env: Mapping[str, str]
+    environment: Environment, sources: Sequence[FlowSource], env: Mapping[str, str], *, needs_keys: bool
 ) -> Mapping[str, ResolvedConnection]:
     problems, used = [], {}
     for source in sources:
@@ -372,7 +375,7 @@ def _connections(
             )
     resolved: Mapping[str, ResolvedConnection] = {}
     try:
-        resolved = resolve_connections(used, env)
+        resolved = resolve_connections(used, env, needs_values=needs_keys)
     except UsageError as error:
         problems.extend(error.problems)
     if problems:

@@ -55,7 +55,7 @@ class Throttle:
     @property
     def calls_per_second(self) -> float | None:
         """Pace that the service is found to take; None when it refused none."""
-        return None if self._pace is None else round(self._measured_rate(), 2)
+        return None if self._pace is None else round(self._pace, 2)
 
     async def enter(self) -> float:
         """Wait for one's turn; returns when the call starts. Each `enter` needs a `leave`."""
