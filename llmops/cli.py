@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmops.commands.context import Context
     from llmops.commands.targets import Tools
     from llmops.config.layers import Options
+    from llmops.engine.gateway.settings import ModelUse
 
 EPILOG = """exit codes:
   0 pass or done   2 usage or configuration   3 our bug   4 the backend, model or network refused
@@ -144,7 +145,20 @@ def _add_check(commands: Any) -> None:
     parser.add_argument(
         "--add-repeats", metavar="K", type=_positive, default=0, help="measure each row K times more and pool"
     )
+    _add_model_use(parser)
     _add_json(parser)
+
+
+def _add_model_use(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--record", metavar="FILE", type=Path, help="add every answer of a model to this recording")
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="answer from this recording and call no model")
+    parser.add_argument("--faults", metavar="FILE", type=Path, help="faults of the models to try, for tests")
+
+
+def _model_use(arguments: argparse.Namespace) -> ModelUse:
+    from llmops.engine.gateway.settings import ModelUse
+
+    return ModelUse(record=arguments.record, replay=arguments.replay, faults=arguments.faults)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -158,6 +172,7 @@ def _check(arguments: argparse.Namespace) -> int:
         output=arguments.output,
         json_output=arguments.json,
         add_repeats=arguments.add_repeats,
+        use=_model_use(arguments),
     )
 
 
@@ -166,6 +181,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("experiment", metavar="EXPERIMENT")
     _add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
+    _add_model_use(parser)
     _add_json(parser)
 
 
@@ -178,6 +194,7 @@ def _run(arguments: argparse.Namespace) -> int:
         flags=_options(arguments),
         ref=arguments.ref,
         json_output=arguments.json,
+        use=_model_use(arguments),
     )
 
 

@@ -64,8 +64,11 @@ class Baseline:
     problem: str = ""
 
 
-def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> Prepared:
+def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, needs_keys: bool = True) -> Prepared:
     """Read and judge all that an experiment needs.
+
+    Args:
+        needs_keys: whether the variables that connections refer to must be set; a replay calls nobody.
 
     Raises:
         UsageError: every problem that can be found without running a line.
@@ -88,7 +91,7 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
         collector.extend(_check_metrics(project, experiment, evaluators))
     used = [(source, _variables(environment, experiment)) for source in (flow,) if source]
     used += [(source, _variables(environment, experiment.evaluators[name])) for name, source in evaluators.items()]
-    connections = collector.attempt(lambda: _connections(environment, used, env))
+    connections = collector.attempt(lambda: _connections(environment, used, env, needs_keys=needs_keys))
     if collector.problems or not (summary and flow):
         raise UsageError(*collector.problems)
     return Prepared(
@@ -399,7 +402,11 @@ def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping
 
 
 def _connections(
-    environment: Environment, sources: Sequence[tuple[FlowSource, Mapping[str, str]]], env: Mapping[str, str]
+    environment: Environment,
+    sources: Sequence[tuple[FlowSource, Mapping[str, str]]],
+    env: Mapping[str, str],
+    *,
+    needs_keys: bool,
 ) -> Mapping[str, ResolvedConnection]:
     problems, used = [], {}
     for source, variables in sources:
@@ -418,7 +425,7 @@ def _connections(
             )
     resolved: Mapping[str, ResolvedConnection] = {}
     try:
-        resolved = resolve_connections(used, env)
+        resolved = resolve_connections(used, env, needs_values=needs_keys)
     except UsageError as error:
         problems.extend(error.problems)
     if problems:
