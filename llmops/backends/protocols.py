@@ -45,6 +45,8 @@ class RunRequest:
             run of the flow itself.
         environment_variables: literal values or `${env:NAME}` references.
         init: arguments of a class that is the flow.
+        rows: positions of the rows to run, ascending; all of the data set when None. A larger request runs only the
+            rows that a smaller one left out.
         is_required: False lets the other requests go on when this one cannot run at all.
     """
 
@@ -60,6 +62,7 @@ class RunRequest:
     target: RunRequest | RunRecord | None = None
     init: Mapping[str, Any] = field(default_factory=dict)
     repeats: int = 1
+    rows: Sequence[int] | None = None
     concurrency: int = 16
     line_timeout_s: float = 600.0
     is_required: bool = True

@@ -94,7 +94,7 @@ def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -
     spec = spec or MetricSpec(kind="opaque")
     reported = as_number(logged.metrics.get(name))
     if spec.score == name and name not in logged.metrics and not logged.error:
-        return _row_metric(name, logged.evaluator, scores, spec)
+        return metric_of_rows(name, logged.evaluator, scores, spec)
     problem = _why_no_value(logged, name, reported)
     if problem or spec.score is None:
         return _bare(name, logged.evaluator, scores, spec, reported, problem)
