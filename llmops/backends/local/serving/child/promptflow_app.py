@@ -27,6 +27,7 @@ def _prepare_promptflow(message: dict[str, Any]) -> None:
     from _llmops_worker import promptflow_flow as worker
     from _llmops_worker import surroundings
 
+    surroundings.enter(message)
     worker._offer_devkit_names()
     definition = worker._definition(Path(message["folder"]) / message["flow_file"], message["variants"])
     variables = {**definition.get("environment_variables", {}), **message["environment_variables"]}
