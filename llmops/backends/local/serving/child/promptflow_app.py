@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,40 @@ def load(message: dict[str, Any]) -> Any:
     _prepare_promptflow(message)
     from promptflow.core._serving.app import create_app
 
-    return create_app(engine="fastapi", extension_type="local", flow_file_path=str(_choose_variants(folder, message)))
+    app = create_app(engine="fastapi", extension_type="local", flow_file_path=str(_choose_variants(folder, message)))
+    return FailureMark(app)
+
+
+class FailureMark:
+    """Marks the answers of flows that failed.
+
+    Prompt flow answers 400 both when a caller sends wrong inputs and when a node raises; only the second is the
+    flow's failure. The answer itself stays as Azure gives it; a header is added.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._outcome: ContextVar[dict[str, bool]] = ContextVar("outcome")
+        self._invoke = app.flow_invoker.invoke_async
+        app.flow_invoker.invoke_async = self._watch
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one HTTP request."""
+        outcome: dict[str, bool] = {}
+        self._outcome.set(outcome)
+
+        async def mark(message: Any) -> None:
+            if outcome and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"x-llmops-flow-failed", b"true")]}
+            await send(message)
+
+        await self._app(scope, receive, mark)
+
+    async def _watch(self, *arguments: Any, **options: Any) -> Any:
+        result = await self._invoke(*arguments, **options)
+        if result.run_info.status.value != "Completed":
+            self._outcome.get()["failed"] = True
+        return result
 
 
 def _prepare_promptflow(message: dict[str, Any]) -> None:
