@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmops.commands.context import Context
     from llmops.commands.targets import Tools
     from llmops.config.layers import Options
+    from llmops.engine.gateway.settings import ModelUse
 
 EPILOG = """exit codes:
   0 pass or done   2 usage or configuration   3 our bug   4 the backend, model or network refused
@@ -61,13 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
     parser = _build_parser()
-    arguments, unknown = parser.parse_known_args(_with_variables(argv, env, parser))
+    own, rest = _split_at_dashes(argv)
+    arguments, unknown = parser.parse_known_args(_with_variables(own, env, parser))
+    arguments.rest = rest
+    unknown += [] if "takes_rest" in arguments else rest
     if unknown:
         raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
     if not hasattr(arguments, "run"):
         parser.print_help()
         arguments.run = lambda _: ExitCode.PASS
     return arguments
+
+
+def _split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part our arguments from those of a command that we are to run: what follows `--`."""
+    place = argv.index("--") if "--" in argv else len(argv)
+    return list(argv[:place]), list(argv[place + 1 :])
 
 
 def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
@@ -89,6 +99,9 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in _COMMANDS:
         add(commands)
+    for add in (_add_lint, _add_explain, _add_affected, _add_init):
+        add(commands)
+    _add_emulator(commands)
     return parser
 
 
@@ -113,6 +126,12 @@ def _add_layered(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line-timeout-s", metavar="S", help="seconds that one line may take")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON instead of text")
 
@@ -123,7 +142,23 @@ def _add_check(commands: Any) -> None:
     _add_layered(parser)
     parser.add_argument("--baseline", metavar="REF", help="git ref to compare with, or none")
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the reports")
+    parser.add_argument(
+        "--add-repeats", metavar="K", type=_positive, default=0, help="measure each row K times more and pool"
+    )
+    _add_model_use(parser)
     _add_json(parser)
+
+
+def _add_model_use(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--record", metavar="FILE", type=Path, help="add every answer of a model to this recording")
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="answer from this recording and call no model")
+    parser.add_argument("--faults", metavar="FILE", type=Path, help="faults of the models to try, for tests")
+
+
+def _model_use(arguments: argparse.Namespace) -> ModelUse:
+    from llmops.engine.gateway.settings import ModelUse
+
+    return ModelUse(record=arguments.record, replay=arguments.replay, faults=arguments.faults)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -136,6 +171,8 @@ def _check(arguments: argparse.Namespace) -> int:
         baseline=arguments.baseline,
         output=arguments.output,
         json_output=arguments.json,
+        add_repeats=arguments.add_repeats,
+        use=_model_use(arguments),
     )
 
 
@@ -144,6 +181,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("experiment", metavar="EXPERIMENT")
     _add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
+    _add_model_use(parser)
     _add_json(parser)
 
 
@@ -156,6 +194,7 @@ def _run(arguments: argparse.Namespace) -> int:
         flags=_options(arguments),
         ref=arguments.ref,
         json_output=arguments.json,
+        use=_model_use(arguments),
     )
 
 
@@ -176,14 +215,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _add_gate(commands: Any) -> None:
     parser = _add(commands, "gate", "judge an evaluation by the experiment's limits", _gate)
-    parser.add_argument("evaluation", metavar="EVALUATION", help="the id that `llmops evaluate` printed")
+    parser.add_argument("evaluation", metavar="EVALUATION", nargs="?", help="the id that `llmops evaluate` printed")
     parser.add_argument("--baseline", metavar="EVALUATION", help="the baseline's evaluation")
+    parser.add_argument("--power", metavar="EXPERIMENT", help="only say what the experiment's data set can find")
     _add_layered(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the verdict here too")
     _add_json(parser)
 
 
 def _gate(arguments: argparse.Namespace) -> int:
+    if arguments.power:
+        from llmops.commands.gate_power import gate_power
+
+        return gate_power(
+            context=_context(),
+            experiment=arguments.power,
+            flags=_options(arguments),
+            json_output=arguments.json,
+        )
+    if not arguments.evaluation:
+        raise UsageError.of("no evaluation is named", where="llmops gate", fix="Name one, or use --power EXPERIMENT.")
     from llmops.commands.gate import gate
 
     return gate(
@@ -192,6 +243,24 @@ def _gate(arguments: argparse.Namespace) -> int:
         baseline=arguments.baseline,
         flags=_options(arguments),
         output=arguments.output,
+        json_output=arguments.json,
+    )
+
+
+def _add_selftest(commands: Any) -> None:
+    parser = _add(commands, "selftest", "plant known regressions and say which of them the gate stops", _selftest)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_layered(parser)
+    _add_json(parser)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from llmops.commands.selftest import selftest
+
+    return selftest(
+        context=_context(),
+        experiment=arguments.experiment,
+        flags=_options(arguments),
         json_output=arguments.json,
     )
 
@@ -245,6 +314,88 @@ def _digest(arguments: argparse.Namespace) -> int:
     )
 
 
+def _add_lint(commands: Any) -> None:
+    parser = _add(commands, "lint", "judge flows, configuration and data without running anything", _lint)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files and folders; everything when none is named")
+    parser.add_argument("--sarif", metavar="FILE", type=Path, help="also write SARIF 2.1.0 here")
+    parser.add_argument("--strict", action="store_true", help="warnings count as errors")
+    _add_json(parser)
+
+
+def _lint(arguments: argparse.Namespace) -> int:
+    from llmops.commands.lint import lint
+
+    return lint(
+        context=_context(),
+        paths=arguments.paths,
+        json_output=arguments.json,
+        sarif=arguments.sarif,
+        strict=arguments.strict,
+    )
+
+
+def _add_explain(commands: Any) -> None:
+    parser = _add(commands, "explain", "explain one rule of lint", _explain)
+    parser.add_argument("code", metavar="CODE", help="for instance LL101")
+    _add_json(parser)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from llmops.commands.lint import explain
+
+    return explain(context=_context(), code=arguments.code, json_output=arguments.json)
+
+
+def _add_affected(commands: Any) -> None:
+    parser = _add(commands, "affected", "list the experiments that a change touches, and why", _affected)
+    parser.add_argument("--base", metavar="REF", help="compare with the merge base of HEAD and this ref")
+    parser.add_argument(
+        "--matrix",
+        choices=("github", "azure-pipelines"),
+        metavar="SYSTEM",
+        help="print the matrix of github or azure-pipelines",
+    )
+    _add_json(parser)
+
+
+def _affected(arguments: argparse.Namespace) -> int:
+    from llmops.commands.affected import affected
+
+    return affected(context=_context(), base=arguments.base, matrix=arguments.matrix, json_output=arguments.json)
+
+
+def _add_init(commands: Any) -> None:
+    parser = _add(commands, "init", "write what a first check needs: experiments, environments, ignored files", _init)
+    parser.add_argument("--yes", action="store_true", help="ask nothing; take the flags and the defaults")
+    parser.add_argument("--ci", choices=("github", "azure-pipelines", "none"), default="github", help="CI system")
+    parser.add_argument("--backend", choices=("local", "azure"), default="local", help="where versions are deployed")
+    parser.add_argument("--threshold", action="append", default=[], metavar="METRIC=MIN", help="may be repeated")
+    parser.add_argument("--no-install", action="store_true", help="do not install the LLM tool's package")
+    parser.add_argument("--force", action="store_true", help="replace files that differ")
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from llmops.commands.init import init, parse_thresholds
+    from llmops.commands.init_plan import Wishes
+
+    thresholds = parse_thresholds(arguments.threshold)
+    return init(
+        context=_context(),
+        wishes=Wishes(ci=arguments.ci, backend=arguments.backend, thresholds=thresholds),
+        force=arguments.force,
+        install=not arguments.no_install,
+        ask=_ask if sys.stdin.isatty() and not arguments.yes else None,
+    )
+
+
+def _ask(question: str, choices: Sequence[str], default: str) -> str:
+    among = f" ({', '.join(choices)})" if choices else ""
+    while True:
+        answer = input(f"{question}{among} [{default}]: ").strip() or default
+        if not choices or answer in choices:
+            return answer
+
+
 def _add_setup(commands: Any) -> None:
     _add(commands, "setup", "install the LLM tool's package for flows with LLM or prompt nodes", _setup)
 
@@ -260,12 +411,13 @@ def _add_stand_in(commands: Any) -> None:
     parser = _add(commands, "stand-in", "serve the stand-in model, which is no real model, on this machine", _stand_in)
     parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
     parser.add_argument("--latency-ms", type=float, default=0.0, metavar="MS", help="added to every answer")
+    parser.add_argument("--calls-per-second", type=float, metavar="X", help="refuse more than this with 429")
 
 
 def _stand_in(arguments: argparse.Namespace) -> int:
     from llmops.commands.stand_in import stand_in
 
-    return stand_in(port=arguments.port, latency_ms=arguments.latency_ms)
+    return stand_in(port=arguments.port, latency_ms=arguments.latency_ms, calls_per_second=arguments.calls_per_second)
 
 
 def _add_environment(parser: argparse.ArgumentParser) -> None:
@@ -501,6 +653,7 @@ _COMMANDS = (
     _add_run,
     _add_evaluate,
     _add_gate,
+    _add_selftest,
     _add_report,
     _add_digest,
     _add_register,
@@ -514,6 +667,41 @@ _COMMANDS = (
     _add_setup,
     _add_stand_in,
 )
+
+
+def _add_emulator(commands: Any) -> None:
+    summary = "Azure Machine Learning on this machine: start it, or run a command against it"
+    parser = _add(commands, "emulator", summary, _emulator)
+    parser.add_argument("action", choices=["start", "run"], help="serve until Ctrl-C, or run one command")
+    parser.usage = "llmops emulator {start,run} [options] [-- COMMAND …]"
+    parser.set_defaults(takes_rest=True)
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the state here; forgotten when left out")
+    parser.add_argument("--workspace", action="append", default=[], metavar="NAME", help="one that exists; else any does")
+    parser.add_argument("--connections-of", metavar="E", help="environment whose connections the workspaces have")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="YAML file with rules for what goes wrong")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file with settings of the service")
+    parser.add_argument("--requests", type=Path, metavar="FILE", help="write the record of requests here at the end")
+    parser.add_argument("--python", metavar="PATH", help="interpreter in which flows run; it needs promptflow-core")
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="append the variables that clients need")
+
+
+def _emulator(arguments: argparse.Namespace) -> int:
+    from llmops.commands.emulator import EmulatorOptions, run, start
+
+    options = EmulatorOptions(
+        port=arguments.port,
+        folder=arguments.folder,
+        workspaces=arguments.workspace,
+        connections_of=arguments.connections_of,
+        faults=arguments.faults,
+        settings=arguments.settings,
+        requests=arguments.requests,
+        python=arguments.python,
+    )
+    if arguments.action == "run":
+        return run(context=_context(), options=options, command=arguments.rest)
+    return start(context=_context(), options=options, env_file=arguments.env_file)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
