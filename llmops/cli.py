@@ -88,7 +88,7 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in (_add_check, _add_run, _add_evaluate, _add_gate, _add_report, _add_digest, _add_setup, _add_stand_in):
         add(commands)
-    for add in (_add_lint, _add_explain, _add_affected, _add_init):
+    for add in (_add_lint, _add_explain, _add_affected, _add_init, _add_import, _add_export, _add_drift):
         add(commands)
     return parser
 
@@ -326,6 +326,44 @@ def _ask(question: str, choices: Sequence[str], default: str) -> str:
         answer = input(f"{question}{among} [{default}]: ").strip() or default
         if not choices or answer in choices:
             return answer
+
+
+def _add_import(commands: Any) -> None:
+    parser = _add(commands, "import", "take a flow that was downloaded from the studio into the repository", _import)
+    parser.add_argument("source", metavar="FLOW", type=Path, help="a ZIP file or a folder")
+    parser.add_argument("--name", metavar="N", help="name in flows/; the file's name if left out")
+    parser.add_argument("--force", action="store_true", help="replace a flow that is there")
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from llmops.commands.import_flow import import_flow
+
+    return import_flow(context=_context(), source=arguments.source, name=arguments.name, force=arguments.force)
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add(commands, "export", "write a flow as a ZIP file for the studio", _export)
+    parser.add_argument("flow", metavar="FLOW", help="folder or file of the flow, relative to the project")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="NAME.zip in this folder if left out")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from llmops.commands.export_flow import export_flow
+
+    return export_flow(context=_context(), flow=arguments.flow, output=arguments.output)
+
+
+def _add_drift(commands: Any) -> None:
+    parser = _add(commands, "drift", "compare a downloaded flow with the repository's", _drift)
+    parser.add_argument("source", metavar="FLOW", type=Path, help="a ZIP file or a folder")
+    parser.add_argument("--flow", metavar="PATH", help="the repository's flow; flows/NAME if left out")
+    _add_json(parser)
+
+
+def _drift(arguments: argparse.Namespace) -> int:
+    from llmops.commands.drift import drift
+
+    return drift(context=_context(), source=arguments.source, flow=arguments.flow, json_output=arguments.json)
 
 
 def _add_setup(commands: Any) -> None:
