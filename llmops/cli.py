@@ -88,7 +88,17 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in (_add_check, _add_run, _add_evaluate, _add_gate, _add_report, _add_digest, _add_setup, _add_stand_in):
         add(commands)
-    for add in (_add_lint, _add_explain, _add_affected, _add_init, _add_import, _add_export, _add_drift):
+    for add in (
+        _add_lint,
+        _add_explain,
+        _add_affected,
+        _add_init,
+        _add_import,
+        _add_export,
+        _add_drift,
+        _add_doctor,
+        _add_schema,
+    ):
         add(commands)
     return parser
 
@@ -364,6 +374,43 @@ def _drift(arguments: argparse.Namespace) -> int:
     from llmops.commands.drift import drift
 
     return drift(context=_context(), source=arguments.source, flow=arguments.flow, json_output=arguments.json)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _add(commands, "doctor", "say what of this machine and repository would stop a check", _doctor)
+    parser.add_argument("--environment", metavar="E", help="look at this one's connections; at all if left out")
+    parser.add_argument("--offline", action="store_true", help="ask no model service and no cloud")
+    _add_json(parser)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from llmops.commands.doctor import doctor
+
+    context = _context()
+    environment = arguments.environment or context.env.get("LLMOPS_ENVIRONMENT") or None
+    return doctor(context=context, environment=environment, offline=arguments.offline, json_output=arguments.json)
+
+
+def _add_schema(commands: Any) -> None:
+    parser = _add(commands, "schema", "print the JSON Schemas of the configuration files", _schema)
+    parser.add_argument(
+        "kind", nargs="?", choices=("experiment", "environment"), metavar="KIND", help="all if left out"
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write them into this folder")
+    parser.add_argument("--check", action="store_true", help="compare the files of --output, or those that are shipped")
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from llmops.commands.schema import schema
+    from llmops.config.schema import SCHEMAS
+
+    return schema(
+        write=_context().write,
+        kind=arguments.kind,
+        output=None if arguments.check else arguments.output,
+        check=arguments.check,
+        folder=arguments.output or SCHEMAS,
+    )
 
 
 def _add_setup(commands: Any) -> None:
