@@ -99,7 +99,17 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in _COMMANDS:
         add(commands)
-    for add in (_add_lint, _add_explain, _add_affected, _add_init):
+    for add in (
+        _add_lint,
+        _add_explain,
+        _add_affected,
+        _add_init,
+        _add_import,
+        _add_export,
+        _add_drift,
+        _add_doctor,
+        _add_schema,
+    ):
         add(commands)
     _add_emulator(commands)
     return parser
@@ -394,6 +404,81 @@ def _ask(question: str, choices: Sequence[str], default: str) -> str:
         answer = input(f"{question}{among} [{default}]: ").strip() or default
         if not choices or answer in choices:
             return answer
+
+
+def _add_import(commands: Any) -> None:
+    parser = _add(commands, "import", "take a flow that was downloaded from the studio into the repository", _import)
+    parser.add_argument("source", metavar="FLOW", type=Path, help="a ZIP file or a folder")
+    parser.add_argument("--name", metavar="N", help="name in flows/; the file's name if left out")
+    parser.add_argument("--force", action="store_true", help="replace a flow that is there")
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from llmops.commands.import_flow import import_flow
+
+    return import_flow(context=_context(), source=arguments.source, name=arguments.name, force=arguments.force)
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add(commands, "export", "write a flow as a ZIP file for the studio", _export)
+    parser.add_argument("flow", metavar="FLOW", help="folder or file of the flow, relative to the project")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="NAME.zip in this folder if left out")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from llmops.commands.export_flow import export_flow
+
+    return export_flow(context=_context(), flow=arguments.flow, output=arguments.output)
+
+
+def _add_drift(commands: Any) -> None:
+    parser = _add(commands, "drift", "compare a downloaded flow with the repository's", _drift)
+    parser.add_argument("source", metavar="FLOW", type=Path, help="a ZIP file or a folder")
+    parser.add_argument("--flow", metavar="PATH", help="the repository's flow; flows/NAME if left out")
+    _add_json(parser)
+
+
+def _drift(arguments: argparse.Namespace) -> int:
+    from llmops.commands.drift import drift
+
+    return drift(context=_context(), source=arguments.source, flow=arguments.flow, json_output=arguments.json)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _add(commands, "doctor", "say what of this machine and repository would stop a check", _doctor)
+    parser.add_argument("--environment", metavar="E", help="look at this one's connections; at all if left out")
+    parser.add_argument("--offline", action="store_true", help="ask no model service and no cloud")
+    _add_json(parser)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from llmops.commands.doctor import doctor
+
+    context = _context()
+    environment = arguments.environment or context.env.get("LLMOPS_ENVIRONMENT") or None
+    return doctor(context=context, environment=environment, offline=arguments.offline, json_output=arguments.json)
+
+
+def _add_schema(commands: Any) -> None:
+    parser = _add(commands, "schema", "print the JSON Schemas of the configuration files", _schema)
+    parser.add_argument(
+        "kind", nargs="?", choices=("experiment", "environment"), metavar="KIND", help="all if left out"
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write them into this folder")
+    parser.add_argument("--check", action="store_true", help="compare the files of --output, or those that are shipped")
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from llmops.commands.schema import schema
+    from llmops.config.schema import SCHEMAS
+
+    return schema(
+        write=_context().write,
+        kind=arguments.kind,
+        output=None if arguments.check else arguments.output,
+        check=arguments.check,
+        folder=arguments.output or SCHEMAS,
+    )
 
 
 def _add_setup(commands: Any) -> None:
