@@ -14,9 +14,10 @@ from llmops.config.connections import ResolvedConnection, resolve_connections
 from llmops.config.data import DataSummary, describe
 from llmops.config.layers import Options, Selection, layer
 from llmops.config.load import locate
-from llmops.config.model import Environment, Experiment, Project
+from llmops.config.model import Environment, Evaluator, Experiment, Project
 from llmops.core.mapping import check, parse_mapping
 from llmops.errors import Problem, UsageError, near_match
+from llmops.evaluators.builtin.source import builtin_closure, builtin_ref, with_builtins
 from llmops.flows.closure import Closure, find_closure
 from llmops.flows.commit import CommitTree
 from llmops.flows.digest import digest_closure
@@ -63,13 +64,16 @@ class Baseline:
     problem: str = ""
 
 
-def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> Prepared:
+def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, needs_keys: bool = True) -> Prepared:
     """Read and judge all that an experiment needs.
+
+    Args:
+        needs_keys: whether the variables that connections refer to must be set; a replay calls nobody.
 
     Raises:
         UsageError: every problem that can be found without running a line.
     """
-    experiment, environment = selection.experiment, selection.environment
+    experiment, environment = with_builtins(selection.experiment), selection.environment
     collector = _Problems()
     tree = WorkingTree(project.root)
     summary = collector.attempt(lambda: _describe(project, experiment))
@@ -77,15 +81,17 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
     evaluators = {
         name: source
         for name, entry in experiment.evaluators.items()
-        if (source := collector.attempt(lambda entry=entry: read_source(tree, entry)))  # type: ignore[misc]
+        if (source := collector.attempt(lambda entry=entry: _read_evaluator(tree, entry)))  # type: ignore[misc]
     }
+    if summary:
+        collector.extend(_check_slices(project, experiment, summary))
     if summary and flow:
         collector.extend(_check_mappings(project, experiment, summary, flow, evaluators))
     if len(evaluators) == len(experiment.evaluators):
         collector.extend(_check_metrics(project, experiment, evaluators))
     used = [(source, _variables(environment, experiment)) for source in (flow,) if source]
     used += [(source, _variables(environment, experiment.evaluators[name])) for name, source in evaluators.items()]
-    connections = collector.attempt(lambda: _connections(environment, used, env))
+    connections = collector.attempt(lambda: _connections(environment, used, env, needs_keys=needs_keys))
     if collector.problems or not (summary and flow):
         raise UsageError(*collector.problems)
     return Prepared(
@@ -98,6 +104,13 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str]) -> P
         evaluators=evaluators,
         connections=connections or {},
     )
+
+
+def _read_evaluator(tree: WorkingTree, evaluator: Evaluator) -> FlowSource:
+    if evaluator.builtin is None:
+        return read_source(tree, evaluator)
+    ref = builtin_ref(evaluator.builtin, evaluator.options)
+    return FlowSource(ref=ref, tree=tree, closure=builtin_closure(evaluator.builtin))
 
 
 def find_baseline(
@@ -266,6 +279,7 @@ def evaluation_requests(
             ),
             environment_variables=_variables(prepared.environment, experiment.evaluators[name]),
             target=target,
+            repeats=experiment.evaluators[name].repeat,
             concurrency=experiment.concurrency,
             line_timeout_s=experiment.line_timeout_s,
             is_required=is_required,
@@ -346,10 +360,26 @@ def _check_mapping(
     )
 
 
+def _check_slices(project: Project, experiment: Experiment, summary: DataSummary) -> list[Problem]:
+    return [
+        Problem(
+            what="a slice by a column that the data set does not have",
+            where=locate(project, experiment.name, ("gate", "thresholds", index, "slices")),
+            found=f"'{column}'",
+            expected=", ".join(map(repr, sorted(summary.columns))),
+            fix=near_match(column, sorted(summary.columns)),
+        )
+        for index, threshold in enumerate(experiment.gate.thresholds)
+        for column in threshold.slices
+        if column not in summary.columns
+    ]
+
+
 def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping[str, FlowSource]) -> list[Problem]:
     """Find thresholds on metrics that no evaluator can report, where the evaluators' code shows what they report."""
     reported = {name: reported_metrics(source.tree, source.closure) for name, source in evaluators.items()}
-    if any(names is None for names in reported.values()):
+    dynamic = [name for name, source in evaluators.items() if source.flow.kind != "dag" and not source.flow.outputs]
+    if dynamic or any(names is None for names in reported.values()):
         return []
     known = {name: {*(names or ()), *evaluators[name].flow.outputs} for name, names in reported.items()}
     bare = {metric for names in known.values() for metric in names}
@@ -372,7 +402,11 @@ def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping
 
 
 def _connections(
-    environment: Environment, sources: Sequence[tuple[FlowSource, Mapping[str, str]]], env: Mapping[str, str]
+    environment: Environment,
+    sources: Sequence[tuple[FlowSource, Mapping[str, str]]],
+    env: Mapping[str, str],
+    *,
+    needs_keys: bool,
 ) -> Mapping[str, ResolvedConnection]:
     problems, used = [], {}
     for source, variables in sources:
@@ -391,7 +425,7 @@ def _connections(
             )
     resolved: Mapping[str, ResolvedConnection] = {}
     try:
-        resolved = resolve_connections(used, env)
+        resolved = resolve_connections(used, env, needs_values=needs_keys)
     except UsageError as error:
         problems.extend(error.problems)
     if problems:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from llmops.core.declare import setting
-from llmops.core.limits import Gate, MetricSpec
+from llmops.core.limits import BuiltinName, Gate, MetricSpec
+from llmops.core.prices import Price
 from llmops.core.release_rules import Requires, Rollout
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
@@ -32,11 +33,17 @@ class Dataset:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """An evaluation flow with its column mapping."""
+    """What scores the lines of a run: a flow (or a Python callable, or a `.prompty` judge), or a built-in metric."""
 
-    flow: str = setting("Folder of the evaluation flow, relative to the repository.", minLength=1)
+    flow: str = setting(
+        "Folder of the evaluation flow, a .prompty file or a Python callable such as package.module:function.",
+        default="",
+    )
+    builtin: BuiltinName | None = setting("A built-in metric, instead of a flow.", default=None)
+    options: Mapping[str, Any] = setting("Options of the built-in metric.", factory=dict)
     column_mapping: Mapping[str, Any] = setting(
-        "Flow input to ${data.column}, ${run.outputs.name}, ${run.inputs.name} or a literal.", factory=dict
+        "Flow input to ${data.column}, ${run.outputs.name}, ${run.inputs.name}, ${run.line.name} or a literal.",
+        factory=dict,
     )
     metrics: Mapping[str, MetricSpec] = setting("Metric name to how it follows from the rows.", factory=dict)
     variants: Mapping[str, str] = setting("Node to variant.", factory=dict)
@@ -51,6 +58,15 @@ class Evaluator:
         default="",
     )
     environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
+    repeat: int = setting("Measurements of each line, averaged: for judges.", default=1, minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one command may spend on this experiment's model calls: baseline and evaluators included."""
+
+    usd: float | None = setting("US dollars; needs a price for every model that is called.", default=None, minimum=0)
+    tokens: int | None = setting("Prompt and completion tokens.", default=None, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +101,7 @@ class Experiment:
     concurrency: int = setting("Lines in flight at once.", default=16, minimum=1, maximum=1024)
     line_timeout_s: float = setting("Seconds that one line may take.", default=600.0, exclusiveMinimum=0)
     repeat: int = setting("Measurements of each row.", default=1, minimum=1)
+    budget: Budget = setting("Hard stop: rows that it leaves over are unmeasured.", factory=Budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +144,26 @@ class StandIn:
     """Settings of the stand-in model, which is no real model."""
 
     latency_ms: float = setting("Added to every answer.", default=0.0, minimum=0)
+    calls_per_second: float | None = setting(
+        "More calls than this are refused with 429.", default=None, exclusiveMinimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retries:
+    """How often a model call that failed is made again, where that can help."""
+
+    per_call: int = setting("Times that one call is repeated at most.", default=8, minimum=0)
+    per_run: int = setting(
+        "Repetitions in one run, beyond one for every two answered calls; what fails after that is unmeasured.",
+        default=100,
+        minimum=0,
+    )
+    longest_wait_s: float = setting(
+        "Seconds of `Retry-After` that are waited for; a service that asks for more has failed.",
+        default=60.0,
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +177,8 @@ class Environment:
     )
     environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
     stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
+    prices: Mapping[str, Price] = setting("Model, or Azure deployment, to what its tokens cost.", factory=dict)
+    retries: Retries = setting("When to give up on a model.", factory=Retries)
     endpoint: str = setting(
         "Name of an experiment's endpoint; {experiment} and {environment} stand for their names.",
         default="{experiment}-{environment}",

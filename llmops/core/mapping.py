@@ -1,7 +1,8 @@
 """Column mapping: how a flow's inputs follow from a row and from a run.
 
-A value of the mapping is a reference, `${data.x}`, `${run.inputs.x}` or `${run.outputs.x}`, or else a literal. What
-follows the source is one column name, dots included: there is no access into nested values. An input that is not
+A value of the mapping is a reference, `${data.x}`, `${run.inputs.x}`, `${run.outputs.x}` or `${run.line.x}`, or else a
+literal. What follows the source is one column name, dots included: there is no access into nested values. `run.line`
+is ours and not prompt flow's: what the engine measured of the line that is evaluated. An input that is not
 mapped takes its default; without a default it takes the column of the same name.
 
 Source: prompt flow's `promptflow._utils.inputs_mapping_utils.apply_inputs_mapping` (promptflow-core 1.18.5) and its
@@ -18,13 +19,18 @@ from typing import Any, Literal, get_args
 
 from llmops.errors import Problem, UsageError, near_match
 
-Source = Literal["data", "run.inputs", "run.outputs"]
+Source = Literal["data", "run.inputs", "run.outputs", "run.line"]
 
 SOURCES: tuple[Source, ...] = get_args(Source)
 RESERVED = "line_number"
 
 _WHOLE = re.compile(r"^\${([^{}]+)}$")
-_LOOKS_LIKE_ONE = re.compile(r"\$?\{+\s*(data|run\.inputs|run\.outputs)\.|\$(data|run\.inputs|run\.outputs)\.")
+_LOOKS_LIKE_ONE = re.compile(
+    r"\$?\{+\s*(data|run\.inputs|run\.outputs|run\.line)\.|\$(data|run\.inputs|run\.outputs|run\.line)\."
+)
+
+MEASURED = ("duration_s", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd")
+"""What `run.line` holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +157,7 @@ def apply(
     data: Mapping[str, Any],
     run_inputs: Mapping[str, Any] | None = None,
     run_outputs: Mapping[str, Any] | None = None,
+    run_line: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Build the inputs of one line.
 
@@ -158,6 +165,7 @@ def apply(
         data: the row.
         run_inputs: the row of the run that is evaluated; None when no run is.
         run_outputs: what the flow returned for it.
+        run_line: what the engine measured of it, by the names in `MEASURED`.
 
     Raises:
         UsageError: one problem for each reference that finds nothing; `check` finds them before any line runs.
@@ -166,6 +174,7 @@ def apply(
         "data": data,
         "run.inputs": run_inputs or {},
         "run.outputs": run_outputs or {},
+        "run.line": run_line or {},
     }
     missing = [ref for ref in mapping.references.values() if ref.column not in sources[ref.source]]
     if missing:
@@ -197,7 +206,12 @@ def check(
     Returns:
         Problems in the order of the mapping, then inputs that nothing maps to.
     """
-    known = {"data": columns, "run.inputs": columns if run_inputs is None else run_inputs, "run.outputs": outputs}
+    known: Mapping[Source, Collection[str] | None] = {
+        "data": columns,
+        "run.inputs": columns if run_inputs is None else run_inputs,
+        "run.outputs": outputs,
+        "run.line": MEASURED,
+    }
     problems = []
     for name in [*mapping.references, *mapping.literals]:
         reference = mapping.references.get(name)
@@ -215,6 +229,12 @@ def _no_such(name: str, what: str, known: Collection[str], where: Callable[[str]
     return Problem(what=what, where=where(name), expected=expected, fix=near_match(wanted or name, known))
 
 
+_HOLDERS: Mapping[Source, str] = {
+    "run.outputs": "the flow that was run has no output",
+    "run.line": "of a line nobody measures",
+}
+
+
 def _check_reference(
     name: str,
     reference: Reference,
@@ -225,10 +245,10 @@ def _check_reference(
     column = reference.column
     if known is None or column in known:
         return
-    if reference.source != "run.outputs" and column in lacking:
+    if reference.source in {"data", "run.inputs"} and column in lacking:
         yield _only_some(name, column, lacking[column], where)
         return
-    holder = "the flow that was run has no output" if reference.source == "run.outputs" else "the data has no column"
+    holder = _HOLDERS.get(reference.source, "the data has no column")
     yield replace(_no_such(name, f"{holder} '{column}'", known, where, column), found=f"'{reference}'")
 
 

@@ -12,7 +12,7 @@ from llmops.core.documents import to_json
 from llmops.core.limits import MetricSpec
 from llmops.core.metrics import Metric, ScoredRow, Scores
 from llmops.errors import UsageError
-from llmops.evaluators.scoring import ScoreColumns, join, score_rows
+from llmops.evaluators.scoring import EvaluatedLines, ScoreColumns, join, score_rows
 from llmops.records import EvaluationRecord, Line, RunRecord, read_record, write_record, write_stream
 
 ReadLines = Callable[[RunRecord], Iterator[Line]]
@@ -43,7 +43,10 @@ def evaluate_run(
     if (folder / "evaluation.json").exists():
         return read_record(folder / "evaluation.json", EvaluationRecord)
     columns = ScoreColumns()
-    joined = join(read_lines(run), {name: read_lines(record) for name, record in evaluations.items()})
+    evaluated = {
+        name: EvaluatedLines(lines=read_lines(record), repeats=record.repeats) for name, record in evaluations.items()
+    }
+    joined = join(read_lines(run), evaluated)
 
     def rows() -> Iterator[str]:
         for row in score_rows(joined):
@@ -74,7 +77,13 @@ def _build(
         scored=scores.count("scored"),
         failed=scores.count("failed"),
         unmeasured=scores.count("unmeasured"),
+        judges={name: _judge_digest(record) for name, record in evaluations.items()},
     )
+
+
+def _judge_digest(evaluation: RunRecord) -> str:
+    parts = [dict(evaluation.flow.variants), dict(evaluation.connections), dict(evaluation.column_mapping)]
+    return f"sha256:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
 
 
 def read_evaluation(state: Path, identifier: str) -> EvaluationRecord:

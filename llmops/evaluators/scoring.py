@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -16,35 +18,52 @@ _NAN = float("nan")
 
 
 class JoinedLine(NamedTuple):
-    """A line of the run and, per evaluator, the line that scored it (None where it was not scored)."""
+    """A line of the run and, per evaluator, the lines that scored it: one per repeat of the evaluator."""
 
     line: Line
-    evaluations: Mapping[str, Line | None]
+    evaluations: Mapping[str, Sequence[Line]]
 
 
-def join(lines: Iterable[Line], evaluations: Mapping[str, Iterable[Line]]) -> Iterator[JoinedLine]:
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedLines:
+    """The lines of one evaluator's run, ordered by row and repeat.
+
+    Attributes:
+        repeats: lines per line of the run; their repeat is the run's repeat times this, and their own on top.
+    """
+
+    lines: Iterable[Line]
+    repeats: int = 1
+
+
+def join(lines: Iterable[Line], evaluations: Mapping[str, EvaluatedLines]) -> Iterator[JoinedLine]:
     """Pair the lines by row and repeat; all streams are in that order, evaluations may leave lines out."""
-    streams = {name: _Peekable(iter(stream)) for name, stream in evaluations.items()}
+    streams = {name: _Stream(evaluated) for name, evaluated in evaluations.items()}
     for line in lines:
         position = (line.row, line.repeat)
         yield JoinedLine(line, {name: stream.take(position) for name, stream in streams.items()})
 
 
-class _Peekable:
-    def __init__(self, lines: Iterator[Line]) -> None:
-        self._lines = lines
-        self._next = next(lines, None)
+class _Stream:
+    def __init__(self, evaluated: EvaluatedLines) -> None:
+        self._repeats = evaluated.repeats
+        self._lines = iter(evaluated.lines)
+        self._next = next(self._lines, None)
 
-    def take(self, position: tuple[int, int]) -> Line | None:
-        while self._next is not None and (self._next.row, self._next.repeat) < position:
+    def take(self, position: tuple[int, int]) -> list[Line]:
+        taken: list[Line] = []
+        while self._next is not None and self._position(self._next) <= position:
+            if self._position(self._next) == position:
+                taken.append(self._next)
             self._next = next(self._lines, None)
-        if self._next is None or (self._next.row, self._next.repeat) != position:
-            return None
-        return self._next
+        return taken
+
+    def _position(self, line: Line) -> tuple[int, int]:
+        return line.row, line.repeat // self._repeats
 
 
 def score_rows(joined: Iterable[JoinedLine]) -> Iterator[ScoredRow]:
-    """Turn joined lines into rows; repeats of a row are averaged within it.
+    """Turn joined lines into rows; repeats of a row, and of its evaluations, are averaged within it.
 
     A row failed if any of its repeats failed in the flow; else it is unmeasured if any repeat was, or if any
     evaluator could not score it.
@@ -57,19 +76,38 @@ def _score_row(row: int, repeats: Sequence[JoinedLine]) -> ScoredRow:
     errors: dict[str, str] = {}
     samples: dict[str, list[float]] = {}
     outputs: dict[str, Mapping[str, Any]] = {}
+    expected: Counter[str] = Counter()
     for entry in repeats:
-        for name, evaluation in entry.evaluations.items():
-            if evaluation is None or evaluation.outputs is None:
-                if entry.line.status == "completed":
-                    errors[name] = evaluation.error.message if evaluation and evaluation.error else "it did not run"
+        for name, evaluations in entry.evaluations.items():
+            if entry.line.status != "completed":
                 continue
-            outputs[name] = evaluation.outputs
-            for output, value in evaluation.outputs.items():
-                number = as_number(value)
-                if number is not None:
+            if not evaluations:
+                errors[name] = "it did not run"
+            for evaluation in evaluations:
+                expected[name] += 1
+                if evaluation.outputs is None:
+                    errors[name] = evaluation.error.message if evaluation.error else "it has no outputs"
+                    continue
+                outputs[name] = evaluation.outputs
+                for output, number in _numbers(evaluation.outputs):
                     samples.setdefault(f"{name}.{output}", []).append(number)
-    scores = {key: sum(found) / len(found) for key, found in samples.items() if len(found) == len(repeats)}
+    scores = {
+        key: sum(found) / len(found)
+        for key, found in samples.items()
+        if len(found) == expected[key.partition(".")[0]] and _is_complete(repeats)
+    }
     return ScoredRow(row=row, status=_status(repeats, errors), scores=scores, outputs=outputs, errors=errors)
+
+
+def _numbers(outputs: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for output, value in outputs.items():
+        number = as_number(value)
+        if number is not None:
+            yield output, number
+
+
+def _is_complete(repeats: Sequence[JoinedLine]) -> bool:
+    return all(entry.line.status == "completed" for entry in repeats)
 
 
 def _status(repeats: Sequence[JoinedLine], errors: Mapping[str, str]) -> RowStatus:

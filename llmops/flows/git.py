@@ -162,6 +162,54 @@ def list_tree(root: Path, commit: str) -> bytes:
     return answer.stdout
 
 
+def list_index(root: Path) -> list[str] | None:
+    """List every file that git tracks, relative to the top of the repository; None outside of git or without git."""
+    try:
+        answer = _ask(root, "ls-files", "-z", "--full-name", ":/")
+    except UsageError:
+        return None
+    return [os.fsdecode(path) for path in answer.stdout.split(b"\0") if path] if answer.returncode == 0 else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedPath:
+    """One path that differs; relative to the top of the repository.
+
+    Attributes:
+        path: where it is now, or was, when it is gone.
+        before: where it was, when git takes it for renamed; else the same.
+    """
+
+    path: str
+    before: str
+    is_gone: bool = False
+
+
+def changed_paths(root: Path, commit: str) -> list[ChangedPath]:
+    """List what differs between a commit and the working tree, files that git does not track included.
+
+    A submodule is one path: its own. Renames are found by content, as git does by default.
+    """
+    flags = ("--no-ext-diff", "--ignore-submodules=dirty", "--find-renames", "--name-status", "-z")
+    answer = _ask(root, "diff", *flags, commit, "--")
+    _check(root, answer)
+    added = _ask(root, "ls-files", "-z", "--full-name", "--others", "--exclude-standard", ":/")
+    _check(root, added)
+    names = [os.fsdecode(path) for path in added.stdout.split(b"\0") if path]
+    return [*_read_name_status(answer.stdout), *(ChangedPath(path=name, before=name) for name in names)]
+
+
+def _read_name_status(text: bytes) -> Iterator[ChangedPath]:
+    """Read `git diff --name-status -z`: a status, then one path, or two for renames and copies."""
+    fields = iter([os.fsdecode(field) for field in text.split(b"\0")])
+    for status in fields:
+        if not status:
+            continue
+        before = next(fields)
+        after = next(fields) if status[0] in "RC" else before
+        yield ChangedPath(path=after, before=before, is_gone=status[0] == "D")
+
+
 class ObjectReader:
     """A `git cat-file --batch` process: object ids in, objects out. It ends by itself when this process dies.
 

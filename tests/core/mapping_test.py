@@ -80,7 +80,7 @@ def test_what_looks_like_a_reference_and_is_none_is_refused(value: str, fix: str
     assert refusal({"x": value}) == (
         "column_mapping.x: malformed reference\n"
         f"  found '{value}'\n"
-        "  expected ${data.NAME}, ${run.inputs.NAME}, ${run.outputs.NAME} or a literal\n"
+        "  expected ${data.NAME}, ${run.inputs.NAME}, ${run.outputs.NAME}, ${run.line.NAME} or a literal\n"
         f"  {fix}"
     )
 
@@ -108,6 +108,7 @@ def test_columns_needed_are_listed_by_source() -> None:
     assert columns_needed(mapping) == {
         "data": frozenset({"q"}),
         "run.inputs": frozenset(),
+        "run.line": frozenset(),
         "run.outputs": frozenset({"answer"}),
     }
 

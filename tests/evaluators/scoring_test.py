@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from llmops.evaluators.scoring import ScoreColumns, join, score_rows
+from llmops.evaluators.scoring import EvaluatedLines, ScoreColumns, join, score_rows
 from llmops.records import Line, LineError, LineStatus
 
 
@@ -14,7 +14,9 @@ def line(row: int, status: LineStatus = "completed", repeat: int = 0, **outputs:
 
 
 def rows(lines: list[Line], **evaluations: list[Line]) -> list[Any]:
-    return list(score_rows(join(iter(lines), {name: iter(scored) for name, scored in evaluations.items()})))
+    return list(
+        score_rows(join(iter(lines), {name: EvaluatedLines(lines=scored) for name, scored in evaluations.items()}))
+    )
 
 
 def test_a_row_is_scored_when_every_evaluator_scored_it() -> None:

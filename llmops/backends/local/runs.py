@@ -23,15 +23,26 @@ from llmops.core.documents import to_json
 from llmops.core.mapping import ColumnMapping, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
 from llmops.engine.environments import AUTO, Environments, interpreter
+from llmops.engine.gateway.process import Account
 from llmops.engine.lines import LineRunner, Task
 from llmops.engine.models import ModelServices
 from llmops.engine.worker_process import WorkerSpec
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.baseline import temporary_copy
 from llmops.flows.model import Flow
-from llmops.records import Line, LineError, RunRecord, line_from_json, read_record, write_record, write_stream
+from llmops.records import (
+    Line,
+    LineError,
+    ModelCalls,
+    RunRecord,
+    line_from_json,
+    read_record,
+    write_record,
+    write_stream,
+)
 
 AGGREGATION_TIMEOUT_S = 3600.0
+MISSES_SHOWN = 5
 
 
 class PlannedLine(NamedTuple):
@@ -115,6 +126,7 @@ class _Job:
     works: asyncio.Event = field(default_factory=asyncio.Event)
     _target: RunRecord | None = None
     _runner: LineRunner | None = None
+    _account: Account | None = None
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _done: int = 0
     _failed: int = 0
@@ -168,7 +180,7 @@ class _Job:
     def _recorded(self) -> RunRecord | None:
         """Return the record of an earlier invocation if every line of it was measured."""
         record = self.runs.find(self._id)
-        if record is None or record.unmeasured or record.aggregation_error:
+        if record is None or record.unmeasured or record.aggregation_error or self.runs.services.runs_again:
             return None
         if not (self.runs.folder(record.id) / "lines.jsonl").exists():
             return None
@@ -188,6 +200,8 @@ class _Job:
             await runner.worker()
             await runner.run(_chain(first, missing), self._finished)
         counts = self._write_lines()
+        if counts.misses:
+            raise _unfit_recording(self.request, counts.misses)
         metrics, aggregation_error = await self._aggregate(counts.digest) if counts.completed else ({}, None)
         record = self._build_record(counts, metrics, aggregation_error)
         write_record(self.runs.folder(record.id) / "run.json", record)
@@ -214,12 +228,13 @@ class _Job:
             {name: identity(connection) for name, connection in request.connections.items()},
             dict(request.environment_variables),
         ]
+        parts += [peculiarity] if (peculiarity := self.runs.services.peculiarity) else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
     def _total(self) -> int:
         rows = self.request.dataset.rows * self.request.repeats
-        return rows if self._target is None else self._target.completed
+        return rows if self._target is None else self._target.completed * self.request.repeats
 
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request in order, reading the data (and the target's lines) as a stream."""
@@ -236,8 +251,14 @@ class _Job:
             while row.number < line.row:
                 row = next(rows)
             if line.status == "completed":
-                sources = {"data": row.values, "run_inputs": row.values, "run_outputs": line.outputs or {}}
-                yield self._plan(mapping, line.row, line.repeat, **sources)
+                sources = {
+                    "data": row.values,
+                    "run_inputs": row.values,
+                    "run_outputs": line.outputs or {},
+                    "run_line": measured(line),
+                }
+                for repeat in range(self.request.repeats):
+                    yield self._plan(mapping, line.row, line.repeat * self.request.repeats + repeat, **sources)
 
     def _plan(self, mapping: ColumnMapping, row: int, repeat: int, **sources: Mapping[str, Any]) -> PlannedLine:
         try:
@@ -253,13 +274,13 @@ class _Job:
                 self._count("unmeasured")
                 continue
             stored = self.runs.cache.find([planned.key]).get(planned.key)
-            if stored is not None and stored.is_final:
+            if stored is not None and stored.is_final and not self.runs.services.runs_again:
                 self._count(stored.status)
             elif planned.key in self._in_flight:
                 self._count("completed")
             else:
                 self._in_flight.add(planned.key)
-                yield Task(tag=planned.key, inputs=planned.inputs)
+                yield Task(tag=planned.key, inputs=planned.inputs, repeat=planned.repeat)
 
     def _finished(self, key: str, line: StoredLine) -> None:
         self.runs.cache.store(key, line)
@@ -278,11 +299,13 @@ class _Job:
     async def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
             log = self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
+            spec = await self._worker_spec()
             self._runner = LineRunner(
-                await self._worker_spec(),
+                spec,
                 log,
                 concurrency=self.request.concurrency,
                 line_timeout_s=self.request.line_timeout_s,
+                settle=self._account.settle if self._account else None,
             )
         return self._runner
 
@@ -292,7 +315,8 @@ class _Job:
         copy = temporary_copy(source.tree, source.closure, self.runs.state / "tmp")
         root = self._open.enter_context(copy)
         python = await asyncio.to_thread(self._find_python, root)
-        connections = self.runs.services.for_worker(self.request.connections)
+        connections = self.runs.services.for_worker(self.request.label, self.request.connections)
+        self._account = connections.account
         return WorkerSpec(
             name=source.flow.name,
             folder=root / source.flow.path,
@@ -336,6 +360,7 @@ class _Job:
                 error=LineError(**stored.error) if stored.error else None,
                 duration_s=stored.duration_s,
                 tokens=stored.tokens,
+                cost_usd=stored.cost_usd,
                 aggregation_inputs=stored.aggregation_inputs,
             )
 
@@ -365,10 +390,18 @@ class _Job:
                 _append(inputs, line.inputs)
                 _append(aggregation_inputs, line.aggregation_inputs)
         worker = await (await self._runner_for_missing()).worker()
-        metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
+        metrics: Mapping[str, Any] = {}
+        error: LineError | None = None
+        if worker.has_aggregation:
+            metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
         if error is None:
             self.runs.cache.store_aggregation(key, metrics)
         return metrics, error
+
+    def _model_calls(self) -> ModelCalls | None:
+        if self._account is None:
+            return None
+        return replace(self._account.summary(), prices_as_of=self.runs.services.prices_as_of)
 
     def _aggregates(self) -> bool:
         nodes = self.request.source.flow.data.get("nodes") or []
@@ -395,6 +428,8 @@ class _Job:
             started_at=self._started_at,
             ended_at=_now(),
             tokens=counts.tokens,
+            cost_usd=counts.cost_usd,
+            model_calls=self._model_calls(),
             stand_in=any(connection.type == "stand_in" for connection in request.connections.values()),
             versions=self._runner.versions if self._runner else {},
             target=self._target.id if self._target else None,
@@ -404,24 +439,46 @@ class _Job:
         )
 
 
+def _unfit_recording(request: RunRequest, misses: Sequence[str]) -> UsageError:
+    more = f"\nand {len(misses) - MISSES_SHOWN} more" if len(misses) > MISSES_SHOWN else ""
+    return UsageError.of(
+        f"the recording does not fit this run: {len(misses)} lines asked what it has no answer for",
+        where=request.label,
+        found="\n".join(misses[:MISSES_SHOWN]) + more,
+        fix="Record again with `--record FILE`, or run without `--replay`.",
+    )
+
+
 class _Counts:
     """What the record says of the lines, gathered while they are written."""
 
     def __init__(self) -> None:
         self.completed = self.failed = self.unmeasured = 0
         self.tokens: dict[str, int] = {}
+        self.misses: list[str] = []
+        self._usd = 0.0
+        self._priced = self._unpriced = 0
         self._hash = hashlib.sha256()
 
     def add(self, line: Line) -> None:
         setattr(self, line.status, getattr(self, line.status) + 1)
         for name, number in line.tokens.items():
             self.tokens[name] = self.tokens.get(name, 0) + number
+        self._usd += line.cost_usd or 0.0
+        self._priced += line.cost_usd is not None
+        self._unpriced += line.cost_usd is None and bool(line.tokens)
+        if line.error is not None and line.error.type == "ReplayMiss":
+            self.misses.append(f"row {line.row}: {line.error.message}")
         body = [line.row, line.repeat, line.status, line.inputs, line.outputs]
         self._hash.update(json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
 
     @property
     def total(self) -> int:
         return self.completed + self.failed + self.unmeasured
+
+    @property
+    def cost_usd(self) -> float | None:
+        return round(self._usd, 8) if self._priced and not self._unpriced else None
 
     @property
     def digest(self) -> str:
@@ -431,6 +488,12 @@ class _Counts:
 def _slug(source: FlowSource) -> str:
     """Name a flow in a file name."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", posixpath.basename(source.ref.path)).strip("-.") or "flow"
+
+
+def measured(line: Line) -> dict[str, float | None]:
+    """Return what `${run.line.…}` refers to; None where it is not known."""
+    tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
+    return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
 
 
 def _requirements_of(root: Path, flow: Flow) -> Path:

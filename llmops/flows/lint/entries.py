@@ -71,9 +71,7 @@ def _modules(subject: Subject) -> list[str]:
 def _check_callable(subject: Subject, tree: ast.Module, module_name: str, name: str) -> Iterator[Finding]:
     place = subject.place("entry")
     known = {
-        item.name: item
-        for item in tree.body
-        if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        item.name: item for item in tree.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     }
     found = known.get(name)
     if found is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -17,12 +17,13 @@ from llmops.flows.lint.finding import Finding, Place, from_problem
 from llmops.flows.lint.graph import check_graph, check_inputs
 from llmops.flows.lint.packages import check_packages
 from llmops.flows.lint.repository import check_secrets
+from llmops.flows.lint.rules import RULES
 from llmops.flows.lint.subject import Subject
 from llmops.flows.lint.templates import check_templates
 from llmops.flows.lint.tools import check_tools
 from llmops.flows.lint.variants import check_nodes, list_nodes
 from llmops.flows.model import Flow
-from llmops.flows.tree import FileTree, follow, in_project, kind_behind, read
+from llmops.flows.tree import FileTree, follow, in_project, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +69,7 @@ def lint_flow(tree: FileTree, path: str) -> LintedFlow:
     if subject is None:
         return LintedFlow(path=path, findings=tuple(problems))
     findings = [*_check_keys(definition), *_check(subject)]
-    if not any(finding.code == "LL110" or finding.code.startswith("LL4") for finding in findings):
-        findings += [problem for problem in problems if not _is_known(problem, findings)]
+    findings += [problem for problem in problems if not _is_known(problem, findings)]
     return LintedFlow(path=path, findings=tuple(findings), flow=flow, closure=subject.closure)
 
 
@@ -118,8 +118,12 @@ def _check(subject: Subject) -> Iterator[Finding]:
 def _check_keys(definition: Definition) -> Iterator[Finding]:
     """Find keys that are given twice in one mapping."""
     pending: list[yaml.Node] = [definition.node] if definition.node is not None else []
+    seen: set[int] = set()
     while pending:
         node = pending.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             pending += node.value
         if not isinstance(node, yaml.MappingNode):
@@ -136,11 +140,12 @@ def _check_keys(definition: Definition) -> Iterator[Finding]:
 
 def _is_known(problem: Finding, findings: Sequence[Finding]) -> bool:
     """Say whether a rule has found the same thing, and said more of it."""
-    return any(finding.place.line == problem.place.line for finding in findings) or problem.code == "LL001"
+    is_same = any(finding.place.line == problem.place.line for finding in findings)
+    return is_same or (problem.code == "LL001" and any(RULES[finding.code].severity == "error" for finding in findings))
 
 
-def _prompty_files(names: object) -> list[str]:
-    return sorted(name for name in names if name.endswith(".prompty")) if hasattr(names, "__iter__") else []
+def _prompty_files(names: Iterable[str]) -> list[str]:
+    return sorted(name for name in names if name.endswith(".prompty"))
 
 
 def _body(content: bytes, definition: Definition) -> tuple[str, int]:
@@ -149,8 +154,3 @@ def _body(content: bytes, definition: Definition) -> tuple[str, int]:
     lines = text.splitlines(keepends=True)
     end = next(n for n in range(definition.first_line, len(lines)) if lines[n].startswith("---"))
     return "".join(lines[end + 1 :]), end + 2
-
-
-def kind_of(tree: FileTree, path: str) -> str | None:
-    """Say what is at a path of the project."""
-    return kind_behind(tree, in_project(tree, path))

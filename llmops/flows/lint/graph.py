@@ -238,7 +238,9 @@ def _check_unused_inputs(subject: Subject) -> Iterator[Finding]:
     for name, body in subject.mapping("inputs").items():
         is_history = isinstance(body, dict) and body.get("is_chat_history")
         if str(name) not in taken and not is_history:
-            yield Finding(code="LL107", place=subject.place("inputs", str(name)), message=f"nothing uses input '{name}'")
+            yield Finding(
+                code="LL107", place=subject.place("inputs", str(name)), message=f"nothing uses input '{name}'"
+            )
 
 
 def _check_aggregation(subject: Subject) -> Iterator[Finding]:

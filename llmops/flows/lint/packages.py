@@ -82,7 +82,7 @@ def read_requirements(subject: Subject) -> Requirements | None:
 
 def _read_line(line: str, file: str, names: set[str], pending: list[str]) -> bool:
     """Take one line of a requirements file; return whether it is understood."""
-    written = line.split(" #")[0].strip()
+    written = line.partition(" #")[0].strip()
     if not written or written.startswith("#"):
         return True
     if include := _INCLUDE.match(written):
@@ -104,9 +104,7 @@ def _check_requirements_file(subject: Subject) -> Iterator[Finding]:
         yield Finding(code="LL603", place=place, message=f"there is no file '{named}'")
 
 
-def _check_imports(
-    subject: Subject, shown: str, module: ast.Module, requirements: Requirements
-) -> Iterator[Finding]:
+def _check_imports(subject: Subject, shown: str, module: ast.Module, requirements: Requirements) -> Iterator[Finding]:
     local = _local_names(subject)
     provided = {*requirements.names, *_ENGINE}
     brought = {name for requirement in provided for name in _brought_along().get(requirement, ())}

@@ -56,9 +56,7 @@ def read_template(text: str) -> Template:
     for name in tree.find_all(jinja.Name):
         if name.name in undeclared and name.ctx == "load":
             lines[name.name] = min(name.lineno, lines.get(name.name, name.lineno))
-    loads = [
-        node.lineno for node in tree.find_all((jinja.Include, jinja.Import, jinja.FromImport, jinja.Extends))
-    ]
+    loads = [node.lineno for node in tree.find_all((jinja.Include, jinja.Import, jinja.FromImport, jinja.Extends))]
     return Template(lines, frozenset(_guarded(tree)), loads=min(loads, default=None))
 
 

@@ -93,8 +93,6 @@ def _expand(definition: Definition, index: int, body: dict[str, Any]) -> Iterato
     for variant, choice in _choices(definition, name).items():
         if isinstance(choice, dict) and isinstance(choice.get("node"), dict):
             # Aggregation and the activate condition are the node's, whatever its variant.
-            shared = {key: body[key] for key in ("aggregation", "activate") if key in body}
+            shared: dict[str, Any] = {key: body[key] for key in ("aggregation", "activate") if key in body}
             keys = ("node_variants", name, "variants", variant, "node")
-            yield Node(
-                name=name, variant=variant, body={**shared, **choice["node"]}, definition=definition, keys=keys
-            )
+            yield Node(name=name, variant=variant, body={**shared, **choice["node"]}, definition=definition, keys=keys)

@@ -1,0 +1,3 @@
+from shared_code.runner import run
+
+__all__ = ["run"]

@@ -1,0 +1,6 @@
+from promptflow.core import tool
+
+
+@tool
+def keep(score: float) -> float:
+    return score

@@ -1,0 +1,6 @@
+from promptflow.core import tool
+
+
+@tool
+def check(text: str) -> bool:
+    return bool(text)
