@@ -199,27 +199,51 @@ def _gate(arguments: argparse.Namespace) -> int:
 
 def _add_report(commands: Any) -> None:
     parser = _add(commands, "report", "render a verdict again", _report)
-    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or the folder that holds one")
+    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or a folder with some")
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="folder for the reports; the verdict's own if left out"
     )
     parser.add_argument("--format", action="append", default=[], help="json, markdown, junit or html; all if left out")
+    parser.add_argument("--host", metavar="HOST", help="github, azure-pipelines or none; detected if left out")
+    parser.add_argument("--expected", default="", metavar="NAMES", help="experiments, by spaces, that need a verdict")
+    parser.add_argument("--exit-code", action="store_true", help="end with the checks' exit code")
     _add_json(parser)
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from llmops.commands.report import report
 
-    context = _context()
     return report(
+        context=_context(host=arguments.host),
         verdict=arguments.verdict,
         output=arguments.output,
         formats=arguments.format,
+        expected=arguments.expected.split(),
+        exit_code=arguments.exit_code,
         json_output=arguments.json,
-        write=context.write,
-        width=context.width,
-        color=context.color,
-        encoding=context.encoding,
+    )
+
+
+def _add_comment(commands: Any) -> None:
+    parser = _add(commands, "comment", "say what came of the checks in one comment on the pull request", _comment)
+    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or a folder with some")
+    parser.add_argument("--host", metavar="HOST", help="github or azure-pipelines; detected if left out")
+    parser.add_argument("--expected", default="", metavar="NAMES", help="experiments, by spaces, that need a verdict")
+    parser.add_argument("--key", default="check", metavar="KEY", help="tells this comment from others of ours")
+    parser.add_argument("--status", action="store_true", help="also set a status or a check run")
+    parser.add_argument("--dry-run", action="store_true", help="write the comment and post nothing")
+
+
+def _comment(arguments: argparse.Namespace) -> int:
+    from llmops.commands.comment import comment
+
+    return comment(
+        context=_context(host=arguments.host),
+        verdict=arguments.verdict,
+        expected=arguments.expected.split(),
+        key=arguments.key,
+        status=arguments.status,
+        dry_run=arguments.dry_run,
     )
 
 
@@ -354,8 +378,9 @@ def _command_parser(argv: Sequence[str], parser: argparse.ArgumentParser) -> arg
     return found if isinstance(found, argparse.ArgumentParser) else None
 
 
-def _context() -> Context:
+def _context(*, host: str | None = None) -> Context:
     from llmops.commands.context import Context
+    from llmops.hosts.detect import detect
     from llmops.hosts.progress import ProgressDisplay
 
     is_terminal = sys.stdout.isatty()
@@ -366,6 +391,7 @@ def _context() -> Context:
         write=lambda text: print(text, flush=True),
         say=_say,
         progress=ProgressDisplay(sys.stderr, is_terminal=sys.stderr.isatty(), width=width),
+        host=detect(os.environ, asked=host),
         width=width,
         color=is_terminal and "NO_COLOR" not in os.environ,
         encoding=sys.stdout.encoding or "utf-8",

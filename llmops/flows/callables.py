@@ -86,7 +86,9 @@ def _read_inputs(tree: FileTree, place: str, name: str) -> dict[str, FlowInput]:
         line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
         raise UsageError.of("cannot be parsed", where=f"{place}{line}", found=str(error)) from error
     defined = {
-        node.name: node for node in module.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
+        node.name: node
+        for node in module.body
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
     }
     if name not in defined:
         imported = name in _imported_names(module)
