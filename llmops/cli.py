@@ -205,7 +205,7 @@ def _add_report(commands: Any) -> None:
     )
     parser.add_argument("--format", action="append", default=[], help="json, markdown, junit or html; all if left out")
     parser.add_argument("--host", metavar="HOST", help="github, azure-pipelines or none; detected if left out")
-    parser.add_argument("--expected", default="", metavar="NAMES", help="experiments, by spaces, that need a verdict")
+    parser.add_argument("--expected", metavar="NAMES", help="experiments, by spaces, that need a verdict")
     parser.add_argument("--exit-code", action="store_true", help="end with the checks' exit code")
     _add_json(parser)
 
@@ -218,7 +218,7 @@ def _report(arguments: argparse.Namespace) -> int:
         verdict=arguments.verdict,
         output=arguments.output,
         formats=arguments.format,
-        expected=arguments.expected.split(),
+        expected=None if arguments.expected is None else arguments.expected.split(),
         exit_code=arguments.exit_code,
         json_output=arguments.json,
     )
@@ -228,7 +228,7 @@ def _add_comment(commands: Any) -> None:
     parser = _add(commands, "comment", "say what came of the checks in one comment on the pull request", _comment)
     parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or a folder with some")
     parser.add_argument("--host", metavar="HOST", help="github or azure-pipelines; detected if left out")
-    parser.add_argument("--expected", default="", metavar="NAMES", help="experiments, by spaces, that need a verdict")
+    parser.add_argument("--expected", metavar="NAMES", help="experiments, by spaces, that need a verdict")
     parser.add_argument("--key", default="check", metavar="KEY", help="tells this comment from others of ours")
     parser.add_argument("--status", action="store_true", help="also set a status or a check run")
     parser.add_argument("--dry-run", action="store_true", help="write the comment and post nothing")
@@ -240,7 +240,7 @@ def _comment(arguments: argparse.Namespace) -> int:
     return comment(
         context=_context(host=arguments.host),
         verdict=arguments.verdict,
-        expected=arguments.expected.split(),
+        expected=None if arguments.expected is None else arguments.expected.split(),
         key=arguments.key,
         status=arguments.status,
         dry_run=arguments.dry_run,

@@ -24,7 +24,7 @@ def comment(
     *,
     context: Context,
     verdict: Path,
-    expected: Sequence[str] = (),
+    expected: Sequence[str] | None = None,
     key: str = DEFAULT_KEY,
     status: bool = False,
     dry_run: bool = False,
@@ -33,7 +33,8 @@ def comment(
 
     Args:
         verdict: a `verdict.json`, the folder that holds one, or a folder with several below it.
-        expected: experiments that should have a verdict; one that has none is named in the comment.
+        expected: experiments that should have a verdict; one that has none is named in the comment. When given, even
+            if empty, a folder without verdicts is no error.
         key: tells this comment from others of ours on the same pull request.
         status: also set a status (Azure Repos) or a check run (GitHub) with the limits that were not met.
         dry_run: write the comment to standard output and post nothing.

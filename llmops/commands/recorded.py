@@ -24,20 +24,20 @@ class Found(NamedTuple):
     verdict: VerdictRecord
 
 
-def find_verdicts(path: Path, *, expected: Sequence[str] = ()) -> Sequence[Found]:
+def find_verdicts(path: Path, *, expected: Sequence[str] | None = None) -> Sequence[Found]:
     """Read a `verdict.json`, the one in a folder, or all below it.
 
     Args:
-        expected: experiments that should be there; where any are named, a folder without verdicts is no error.
+        expected: experiments that should be there; when given, even if empty, a folder without verdicts is no error.
 
     Raises:
         UsageError: there is none, or one cannot be read.
     """
-    if not path.is_dir() and (path.exists() or not expected):
+    if not path.is_dir() and (path.exists() or expected is None):
         return [Found(path.parent, read_record(path, VerdictRecord))]
     name = FILE_NAMES["json"]
     files = [path / name] if (path / name).is_file() else sorted(path.rglob(name))
-    if not files and not expected:
+    if not files and expected is None:
         return [Found(path, read_record(path / name, VerdictRecord))]
     if len(files) > MOST_VERDICTS:
         raise UsageError.of("too many verdicts", where=str(path), found=str(len(files)))
@@ -59,7 +59,7 @@ def _read(file: Path) -> VerdictRecord:
     return verdict
 
 
-def find_missing(found: Sequence[Found], expected: Sequence[str]) -> Sequence[str]:
+def find_missing(found: Sequence[Found], expected: Sequence[str] | None) -> Sequence[str]:
     """Name the expected experiments that have no verdict, each once, in the order given."""
     known = {one.verdict.experiment for one in found}
-    return [name for name in dict.fromkeys(expected) if name not in known]
+    return [name for name in dict.fromkeys(expected or ()) if name not in known]

@@ -28,7 +28,7 @@ def report(
     verdict: Path,
     output: Path | None = None,
     formats: Sequence[str] = (),
-    expected: Sequence[str] = (),
+    expected: Sequence[str] | None = None,
     exit_code: bool = False,
     json_output: bool = False,
 ) -> int:
@@ -41,7 +41,8 @@ def report(
         verdict: a `verdict.json`, the folder that holds one, or a folder with several below it.
         output: folder to write into, a folder per experiment when there are several; the verdicts' own when None.
         formats: of `json`, `markdown`, `junit`, `html`; empty means all.
-        expected: experiments that should have a verdict; one that has none is reported and is no pass.
+        expected: experiments that should have a verdict; one that has none is reported and is no pass. When given,
+            even if empty, a folder without verdicts is no error.
         exit_code: return the checks' exit code.
         json_output: write one JSON document (outcome, exit code of the check, paths) instead of the table.
 
@@ -58,7 +59,7 @@ def report(
     missing = find_missing(found, expected)
     written = [_write(one, output, chosen, is_single=len(found) == 1) for one in found]
     if json_output:
-        context.write(_to_json(found, written, missing, is_single=len(found) == 1 and not expected))
+        context.write(_to_json(found, written, missing, is_single=len(found) == 1 and expected is None))
     else:
         _show(context, found, written, missing)
         _tell_host(context, project, found, missing, output or verdict)

@@ -10,15 +10,15 @@ from llmops.reports import console, html, junit, markdown
 from llmops.reports.redaction import redact
 from tests.reports.verdicts import build_row, build_side, failed_verdict
 
-SECRET = "4929-1111"
+CARD = "4929-1111"
 
 
 def test_no_report_holds_what_a_row_said() -> None:
-    side = dataclasses.replace(build_side(SECRET), error=SECRET)
-    row = build_row(3, side, side, change="regressed", inputs={"card": SECRET, SECRET: 1})
+    side = dataclasses.replace(build_side(CARD), error=CARD)
+    row = build_row(3, side, side, change="regressed", inputs={"card": CARD, CARD: 1})
     verdict = redact(failed_verdict(worst=(row,), flipped=(row,)))
     shown = [json.dumps(to_json(verdict)), markdown.render(verdict), html.render(verdict), junit.render(verdict)]
-    assert [SECRET in text for text in (*shown, console.render(verdict, width=200, color=False))] == [False] * 5
+    assert [CARD in text for text in (*shown, console.render(verdict, width=200, color=False))] == [False] * 5
     assert "Row 3" in markdown.render(verdict)
 
 
