@@ -1,6 +1,7 @@
 # make demo           set up and run the example's check offline, with the stand-in model
 # make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
 # make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
+# make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
 # make lint           style, types, import directions, fresh lock files
 # make bench          measure what docs/development.md promises
 # make lock           compile the lock files again; UPGRADE=1 takes the newest versions
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pythons lint lint-style lint-types lint-imports lint-locks format bench lock clean setup setup-dev system
+.PHONY: help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks format bench lock clean setup setup-dev system
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -44,6 +45,10 @@ test-pythons:
 	        $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
 	    fi; \
 	done
+
+test-azure:
+	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv .venv-azure azure
+	@.venv-azure/bin/python -m pytest tests/azure $(PYTEST_ARGS)
 
 lint: lint-style lint-types lint-imports lint-locks
 

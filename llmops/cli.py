@@ -17,7 +17,9 @@ from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, near_match
 
 if TYPE_CHECKING:
     from llmops.commands.context import Context
+    from llmops.commands.targets import Tools
     from llmops.config.layers import Options
+    from llmops.engine.gateway.settings import ModelUse
 
 EPILOG = """exit codes:
   0 pass or done   2 usage or configuration   3 our bug   4 the backend, model or network refused
@@ -60,13 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
     parser = _build_parser()
-    arguments, unknown = parser.parse_known_args(_with_variables(argv, env, parser))
+    own, rest = _split_at_dashes(argv)
+    arguments, unknown = parser.parse_known_args(_with_variables(own, env, parser))
+    arguments.rest = rest
+    unknown += [] if "takes_rest" in arguments else rest
     if unknown:
         raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
     if not hasattr(arguments, "run"):
         parser.print_help()
         arguments.run = lambda _: ExitCode.PASS
     return arguments
+
+
+def _split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part our arguments from those of a command that we are to run: what follows `--`."""
+    place = argv.index("--") if "--" in argv else len(argv)
+    return list(argv[:place]), list(argv[place + 1 :])
 
 
 def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
@@ -86,10 +97,11 @@ def _build_parser() -> _Parser:
     )
     parser.add_argument("--version", action="version", version=f"llmops {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for add in (_add_check, _add_run, _add_evaluate, _add_gate, _add_report, _add_digest, _add_setup, _add_stand_in):
+    for add in _COMMANDS:
         add(commands)
-    for add in (_add_lint, _add_explain, _add_affected):
+    for add in (_add_lint, _add_explain, _add_affected, _add_init, _add_comment):
         add(commands)
+    _add_emulator(commands)
     return parser
 
 
@@ -114,6 +126,12 @@ def _add_layered(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--line-timeout-s", metavar="S", help="seconds that one line may take")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON instead of text")
 
@@ -124,7 +142,23 @@ def _add_check(commands: Any) -> None:
     _add_layered(parser)
     parser.add_argument("--baseline", metavar="REF", help="git ref to compare with, or none")
     parser.add_argument("--output", metavar="DIR", type=Path, help="folder for the reports")
+    parser.add_argument(
+        "--add-repeats", metavar="K", type=_positive, default=0, help="measure each row K times more and pool"
+    )
+    _add_model_use(parser)
     _add_json(parser)
+
+
+def _add_model_use(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--record", metavar="FILE", type=Path, help="add every answer of a model to this recording")
+    parser.add_argument("--replay", metavar="FILE", type=Path, help="answer from this recording and call no model")
+    parser.add_argument("--faults", metavar="FILE", type=Path, help="faults of the models to try, for tests")
+
+
+def _model_use(arguments: argparse.Namespace) -> ModelUse:
+    from llmops.engine.gateway.settings import ModelUse
+
+    return ModelUse(record=arguments.record, replay=arguments.replay, faults=arguments.faults)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -137,6 +171,8 @@ def _check(arguments: argparse.Namespace) -> int:
         baseline=arguments.baseline,
         output=arguments.output,
         json_output=arguments.json,
+        add_repeats=arguments.add_repeats,
+        use=_model_use(arguments),
     )
 
 
@@ -145,6 +181,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("experiment", metavar="EXPERIMENT")
     _add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
+    _add_model_use(parser)
     _add_json(parser)
 
 
@@ -157,6 +194,7 @@ def _run(arguments: argparse.Namespace) -> int:
         flags=_options(arguments),
         ref=arguments.ref,
         json_output=arguments.json,
+        use=_model_use(arguments),
     )
 
 
@@ -177,14 +215,26 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _add_gate(commands: Any) -> None:
     parser = _add(commands, "gate", "judge an evaluation by the experiment's limits", _gate)
-    parser.add_argument("evaluation", metavar="EVALUATION", help="the id that `llmops evaluate` printed")
+    parser.add_argument("evaluation", metavar="EVALUATION", nargs="?", help="the id that `llmops evaluate` printed")
     parser.add_argument("--baseline", metavar="EVALUATION", help="the baseline's evaluation")
+    parser.add_argument("--power", metavar="EXPERIMENT", help="only say what the experiment's data set can find")
     _add_layered(parser)
     parser.add_argument("--output", metavar="FILE", type=Path, help="write the verdict here too")
     _add_json(parser)
 
 
 def _gate(arguments: argparse.Namespace) -> int:
+    if arguments.power:
+        from llmops.commands.gate_power import gate_power
+
+        return gate_power(
+            context=_context(),
+            experiment=arguments.power,
+            flags=_options(arguments),
+            json_output=arguments.json,
+        )
+    if not arguments.evaluation:
+        raise UsageError.of("no evaluation is named", where="llmops gate", fix="Name one, or use --power EXPERIMENT.")
     from llmops.commands.gate import gate
 
     return gate(
@@ -193,6 +243,24 @@ def _gate(arguments: argparse.Namespace) -> int:
         baseline=arguments.baseline,
         flags=_options(arguments),
         output=arguments.output,
+        json_output=arguments.json,
+    )
+
+
+def _add_selftest(commands: Any) -> None:
+    parser = _add(commands, "selftest", "plant known regressions and say which of them the gate stops", _selftest)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_layered(parser)
+    _add_json(parser)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from llmops.commands.selftest import selftest
+
+    return selftest(
+        context=_context(),
+        experiment=arguments.experiment,
+        flags=_options(arguments),
         json_output=arguments.json,
     )
 
@@ -320,6 +388,38 @@ def _affected(arguments: argparse.Namespace) -> int:
     return affected(context=_context(), base=arguments.base, matrix=arguments.matrix, json_output=arguments.json)
 
 
+def _add_init(commands: Any) -> None:
+    parser = _add(commands, "init", "write what a first check needs: experiments, environments, ignored files", _init)
+    parser.add_argument("--yes", action="store_true", help="ask nothing; take the flags and the defaults")
+    parser.add_argument("--ci", choices=("github", "azure-pipelines", "none"), default="github", help="CI system")
+    parser.add_argument("--backend", choices=("local", "azure"), default="local", help="where versions are deployed")
+    parser.add_argument("--threshold", action="append", default=[], metavar="METRIC=MIN", help="may be repeated")
+    parser.add_argument("--no-install", action="store_true", help="do not install the LLM tool's package")
+    parser.add_argument("--force", action="store_true", help="replace files that differ")
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from llmops.commands.init import init, parse_thresholds
+    from llmops.commands.init_plan import Wishes
+
+    thresholds = parse_thresholds(arguments.threshold)
+    return init(
+        context=_context(),
+        wishes=Wishes(ci=arguments.ci, backend=arguments.backend, thresholds=thresholds),
+        force=arguments.force,
+        install=not arguments.no_install,
+        ask=_ask if sys.stdin.isatty() and not arguments.yes else None,
+    )
+
+
+def _ask(question: str, choices: Sequence[str], default: str) -> str:
+    among = f" ({', '.join(choices)})" if choices else ""
+    while True:
+        answer = input(f"{question}{among} [{default}]: ").strip() or default
+        if not choices or answer in choices:
+            return answer
+
+
 def _add_setup(commands: Any) -> None:
     _add(commands, "setup", "install the LLM tool's package for flows with LLM or prompt nodes", _setup)
 
@@ -335,12 +435,299 @@ def _add_stand_in(commands: Any) -> None:
     parser = _add(commands, "stand-in", "serve the stand-in model, which is no real model, on this machine", _stand_in)
     parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
     parser.add_argument("--latency-ms", type=float, default=0.0, metavar="MS", help="added to every answer")
+    parser.add_argument("--calls-per-second", type=float, metavar="X", help="refuse more than this with 429")
 
 
 def _stand_in(arguments: argparse.Namespace) -> int:
     from llmops.commands.stand_in import stand_in
 
-    return stand_in(port=arguments.port, latency_ms=arguments.latency_ms)
+    return stand_in(port=arguments.port, latency_ms=arguments.latency_ms, calls_per_second=arguments.calls_per_second)
+
+
+def _add_environment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--environment", metavar="E", help="environment; the experiment's own if left out")
+
+
+def _add_strategy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--strategy",
+        choices=("canary", "blue-green", "immediate"),
+        help="how it gets its traffic; the environment's rule",
+    )
+
+
+def _add_register(commands: Any) -> None:
+    parser = _add(commands, "register", "keep the flow that passed its gate as a version", _register)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_environment(parser)
+    parser.add_argument("--run", dest="recorded_run", metavar="RUN", help="the very files that this run saw")
+    parser.add_argument("--without-verdict", metavar="REASON", help="register without a passing verdict; is recorded")
+    _add_json(parser)
+
+
+def _register(arguments: argparse.Namespace) -> int:
+    from llmops.commands.register import register
+
+    return register(
+        context=_context(),
+        tools=_tools(),
+        experiment=arguments.experiment,
+        run=arguments.recorded_run,
+        without_verdict=arguments.without_verdict,
+        flags=_options(arguments),
+        json_output=arguments.json,
+    )
+
+
+def _add_models(commands: Any) -> None:
+    parser = _add(commands, "models", "list, show or verify registered versions", _models)
+    parser.add_argument("what", choices=("list", "show", "verify"))
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="for show and verify: the experiment's name")
+    parser.add_argument("--version", metavar="V", help="the newest if left out")
+    parser.add_argument("--package", metavar="DIR", type=Path, help="verify: a copy of a package, without any backend")
+    _add_environment(parser)
+    _add_json(parser)
+
+
+def _models(arguments: argparse.Namespace) -> int:
+    from llmops.commands.models import list_models, show_model, verify_model
+
+    shared = {
+        "context": _context(),
+        "tools": _tools(),
+        "environment": arguments.environment,
+        "json_output": arguments.json,
+    }
+    if arguments.what == "list":
+        return list_models(**shared)
+    if arguments.model is None and arguments.package is None:
+        raise UsageError.of(f"models {arguments.what} needs a model", fix="See `llmops models list`.")
+    if arguments.what == "show":
+        return show_model(**shared, model=arguments.model, version=arguments.version)
+    return verify_model(**shared, model=arguments.model or "", version=arguments.version, package=arguments.package)
+
+
+def _add_deploy(commands: Any) -> None:
+    parser = _add(commands, "deploy", "give a registered version an endpoint's traffic, with proof", _deploy)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_environment(parser)
+    parser.add_argument("--version", metavar="V", help="the newest if left out")
+    _add_strategy(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and change nothing")
+    parser.add_argument("--clean", action="store_true", help="only delete deployments that are due")
+    _add_json(parser)
+
+
+def _deploy(arguments: argparse.Namespace) -> int:
+    from llmops.commands.deploy import deploy
+
+    return deploy(
+        context=_context(),
+        tools=_tools(),
+        experiment=arguments.experiment,
+        environment=arguments.environment,
+        version=arguments.version,
+        strategy=arguments.strategy,
+        dry_run=arguments.dry_run,
+        clean=arguments.clean,
+        json_output=arguments.json,
+    )
+
+
+def _add_promote(commands: Any) -> None:
+    parser = _add(commands, "promote", "give an environment the version that serves in another", _promote)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    parser.add_argument("--from", dest="source", metavar="A", required=True, help="environment to promote from")
+    parser.add_argument("--to", metavar="B", required=True, help="environment to promote to")
+    parser.add_argument("--approved-by", action="append", default=[], metavar="NAME", help="once for each; is recorded")
+    parser.add_argument("--evidence", metavar="DIR", type=Path, help="write what a reviewer reads, and stop")
+    _add_strategy(parser)
+    _add_json(parser)
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    from llmops.commands.promote import promote
+
+    return promote(
+        context=_context(),
+        tools=_tools(),
+        experiment=arguments.experiment,
+        source=arguments.source,
+        to=arguments.to,
+        approvals=[name for text in arguments.approved_by for name in text.split(",")],
+        evidence=arguments.evidence,
+        strategy=arguments.strategy,
+        json_output=arguments.json,
+    )
+
+
+def _add_rollback(commands: Any) -> None:
+    parser = _add(commands, "rollback", "return to what served before the last rollout", _rollback)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_environment(parser)
+    parser.add_argument("--to", metavar="VERSION", help="a version instead")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why; is recorded")
+    _add_json(parser)
+
+
+def _rollback(arguments: argparse.Namespace) -> int:
+    from llmops.commands.rollback import rollback
+
+    return rollback(
+        context=_context(),
+        tools=_tools(),
+        experiment=arguments.experiment,
+        environment=arguments.environment,
+        to=arguments.to,
+        reason=arguments.reason or "rolled back by hand",
+        json_output=arguments.json,
+    )
+
+
+def _add_status(commands: Any) -> None:
+    parser = _add(commands, "status", "what serves where, and what is stuck", _status)
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help="all if left out")
+    parser.add_argument("--environment", metavar="E", help="all if left out")
+    _add_json(parser)
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from llmops.commands.status import status
+
+    return status(
+        context=_context(),
+        tools=_tools(),
+        experiment=arguments.experiment,
+        environment=arguments.environment,
+        json_output=arguments.json,
+    )
+
+
+def _add_endpoint(commands: Any) -> None:
+    parser = _add(commands, "endpoint", "start, stop and look at the endpoints on this machine", _endpoint)
+    parser.add_argument("action", choices=("start", "stop", "status", "logs", "keys"))
+    parser.add_argument("endpoint", nargs="?", metavar="ENDPOINT", help="status: all if left out")
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="start: the port it had before if left out")
+    parser.add_argument("--deployment", metavar="D", help="logs: what this one wrote; the router if left out")
+    parser.add_argument("--requests", action="store_true", help="logs: what became of the last requests")
+    parser.add_argument("--lines", type=int, default=100, metavar="N", help="logs: how many")
+    parser.add_argument("--rotate", choices=("primary", "secondary"), help="keys: replace this one")
+    _add_json(parser)
+
+
+def _endpoint(arguments: argparse.Namespace) -> int:
+    from llmops.commands import endpoint
+
+    context, action, name = _context(), arguments.action, arguments.endpoint
+    if action == "status":
+        return endpoint.status(context=context, endpoint=name, json_output=arguments.json)
+    if name is None:
+        raise UsageError.of(f"endpoint {action} needs an endpoint", fix="See `llmops endpoint status`.")
+    if action == "start":
+        return endpoint.start(context=context, endpoint=name, port=arguments.port, json_output=arguments.json)
+    if action == "stop":
+        return endpoint.stop(context=context, endpoint=name)
+    if action == "keys":
+        return endpoint.keys(context=context, endpoint=name, rotate=arguments.rotate, json_output=arguments.json)
+    return endpoint.logs(
+        context=context,
+        endpoint=name,
+        deployment=arguments.deployment,
+        lines=arguments.lines,
+        requests=arguments.requests,
+    )
+
+
+def _add_invoke(commands: Any) -> None:
+    parser = _add(commands, "invoke", "send one request to an experiment's endpoint", _invoke)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_environment(parser)
+    parser.add_argument("--input", dest="inputs", action="append", default=[], metavar="NAME=VALUE", help="one input")
+    parser.add_argument("--file", type=Path, metavar="FILE", help="JSON object with the inputs")
+    parser.add_argument("--deployment", metavar="D", help="ask this one, past the traffic split")
+    parser.add_argument("--timeout-s", type=float, default=60.0, metavar="S", help="seconds to wait for the answer")
+    _add_json(parser)
+
+
+def _invoke(arguments: argparse.Namespace) -> int:
+    from llmops.commands.invoke import invoke
+
+    return invoke(
+        context=_context(),
+        tools=_tools(),
+        experiment=arguments.experiment,
+        environment=arguments.environment,
+        inputs=arguments.inputs,
+        file=arguments.file,
+        deployment=arguments.deployment,
+        timeout_s=arguments.timeout_s,
+        json_output=arguments.json,
+    )
+
+
+def _tools() -> Tools:
+    from llmops.backends.registry import open_delivery
+    from llmops.commands.targets import SystemClock, Tools
+
+    return Tools(open_delivery=open_delivery, clock=SystemClock())
+
+
+_COMMANDS = (
+    _add_check,
+    _add_run,
+    _add_evaluate,
+    _add_gate,
+    _add_selftest,
+    _add_report,
+    _add_digest,
+    _add_register,
+    _add_models,
+    _add_deploy,
+    _add_promote,
+    _add_rollback,
+    _add_status,
+    _add_endpoint,
+    _add_invoke,
+    _add_setup,
+    _add_stand_in,
+)
+
+
+def _add_emulator(commands: Any) -> None:
+    summary = "Azure Machine Learning on this machine: start it, or run a command against it"
+    parser = _add(commands, "emulator", summary, _emulator)
+    parser.add_argument("action", choices=["start", "run"], help="serve until Ctrl-C, or run one command")
+    parser.usage = "llmops emulator {start,run} [options] [-- COMMAND …]"
+    parser.set_defaults(takes_rest=True)
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the state here; forgotten when left out")
+    parser.add_argument(
+        "--workspace", action="append", default=[], metavar="NAME", help="one that exists; else any does"
+    )
+    parser.add_argument("--connections-of", metavar="E", help="environment whose connections the workspaces have")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="YAML file with rules for what goes wrong")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file with settings of the service")
+    parser.add_argument("--requests", type=Path, metavar="FILE", help="write the record of requests here at the end")
+    parser.add_argument("--python", metavar="PATH", help="interpreter in which flows run; it needs promptflow-core")
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="append the variables that clients need")
+
+
+def _emulator(arguments: argparse.Namespace) -> int:
+    from llmops.commands.emulator import EmulatorOptions, run, start
+
+    options = EmulatorOptions(
+        port=arguments.port,
+        folder=arguments.folder,
+        workspaces=arguments.workspace,
+        connections_of=arguments.connections_of,
+        faults=arguments.faults,
+        settings=arguments.settings,
+        requests=arguments.requests,
+        python=arguments.python,
+    )
+    if arguments.action == "run":
+        return run(context=_context(), options=options, command=arguments.rest)
+    return start(context=_context(), options=options, env_file=arguments.env_file)
 
 
 def _options(arguments: argparse.Namespace) -> Options:

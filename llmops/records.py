@@ -55,6 +55,7 @@ class Line:
         outputs: what the flow returned; None unless completed.
         duration_s: wall time inside the worker, seconds.
         tokens: `prompt`, `completion`, `total` as the model reported them; empty when unknown.
+        cost_usd: what these tokens cost by the configured prices, paid now or before; None when that is not known.
         aggregation_inputs: what aggregation nodes need of this line, opaque.
     """
 
@@ -66,6 +67,7 @@ class Line:
     error: LineError | None = None
     duration_s: float = 0.0
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    cost_usd: float | None = None
     aggregation_inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -99,11 +101,17 @@ class FlowRef:
         commit: the commit that was checked out (candidate) or read (baseline); None outside of git.
         dirty: whether the closure differed from that commit.
         ref: the ref a baseline was asked by, for instance `origin/main`.
+        nodes: node to what it uses instead of what the flow says: `connection`, `deployment_name`, `model`, inputs.
+        init: arguments of the class that the flow is.
+        python: the Python that was asked for: empty (llmops's own), a path or `auto`.
     """
 
     path: str
     digest: str
     variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    python: str = ""
     commit: str | None = None
     dirty: bool = False
     ref: str | None = None
@@ -120,6 +128,38 @@ class DatasetRef:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelCalls:
+    """What the model gateway saw of one run, in the invocation that wrote the record.
+
+    Attributes:
+        live: calls that a model answered; cached, replayed: from the call cache or a recording; refused: by the
+            gateway (budget, retries, recording) or by a service to the last.
+        retries: further tries of failed calls.
+        concurrency: model to the calls at once that its service was found to take; only where it refused some.
+        calls_per_second: the same for the pace.
+        unattributed: calls that named no line; their tokens are the run's and no line's.
+        uncounted: answers without token counts.
+        spent_tokens, spent_usd: of live calls; None when a price or a count is not known.
+        prices_as_of: day of the oldest price that was configured; empty without prices.
+        problem: what went wrong with keeping answers.
+    """
+
+    live: int = 0
+    cached: int = 0
+    replayed: int = 0
+    refused: int = 0
+    retries: int = 0
+    concurrency: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    calls_per_second: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    unattributed: int = 0
+    uncounted: int = 0
+    spent_tokens: int = 0
+    spent_usd: float | None = None
+    prices_as_of: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord(Record):
     """All lines of one flow version over one data set; the lines are in `lines.jsonl` beside it.
 
@@ -130,6 +170,8 @@ class RunRecord(Record):
         cached: lines answered from the cache in the invocation that wrote this record.
         started_at, ended_at: ISO 8601, UTC.
         stand_in: whether the stand-in model answered, which is no real model.
+        tokens, cost_usd: sums over the lines; the cost is None when it is not known of a line with tokens.
+        model_calls: None when no call could be made: everything was cached, or the flow has no connection.
         target: id of the run whose lines an evaluation flow scored; None for a run of the flow itself.
         metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
         aggregation_error: why the aggregation nodes did not end.
@@ -152,6 +194,8 @@ class RunRecord(Record):
     started_at: str
     ended_at: str
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    cost_usd: float | None = None
+    model_calls: ModelCalls | None = None
     stand_in: bool = False
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     target: str | None = None
@@ -172,6 +216,7 @@ class EvaluationRecord(Record):
     Attributes:
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
+        judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
         rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
@@ -185,6 +230,7 @@ class EvaluationRecord(Record):
     scored: int
     failed: int
     unmeasured: int
+    judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +263,37 @@ class RowComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """One judgement of a family of looks: what it added, and what it said.
+
+    Attributes:
+        number: 1 for the first.
+        repeats: measurements of each row that it rests on; rows: how many rows ran.
+        candidate, baseline: ids of the evaluations.
+        p_values: what a limit is called to the smallest p-values of its violation and of its holding, up to this look.
+        at: ISO 8601, UTC.
+    """
+
+    number: int
+    repeats: int
+    rows: int
+    candidate: str
+    baseline: str | None
+    outcome: Outcome
+    p_values: Mapping[str, tuple[float, float]]
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LooksRecord(Record):
+    """All looks at one set of digests; they share one error rate."""
+
+    kind: ClassVar[str] = "looks"
+    family: str
+    looks: Sequence[Look]
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerdictRecord(Record):
     """The answer of one check, complete enough to render every report without another file.
 
@@ -226,6 +303,7 @@ class VerdictRecord(Record):
         flips: number of rows that regressed and improved.
         worst, flipped: rows to show, worst first, each list cut at `ROWS_SHOWN`.
         evidence: digest over everything that decided; a re-run with equal evidence returns this very record.
+        looks: every look that the verdict rests on, the last one included.
     """
 
     kind: ClassVar[str] = "verdict"
@@ -246,11 +324,12 @@ class VerdictRecord(Record):
     created_at: str
     stand_in: bool = False
     notes: Sequence[str] = ()
+    looks: Sequence[Look] = ()
 
 
 ROWS_SHOWN = 100
 
-_RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, EvaluationRecord, VerdictRecord)}
+_RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, EvaluationRecord, VerdictRecord, LooksRecord)}
 
 R = TypeVar("R", bound=Record)
 
@@ -270,9 +349,16 @@ def _replacing(path: Path) -> Iterator[TextIO]:
             yield handle
         Path(name).chmod(0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        raise
+        if not isinstance(error, OSError):
+            raise
+        raise UsageError.of(
+            "cannot be written",
+            where=str(path),
+            found=error.strerror or str(error),
+            fix="Free the disk and run the same command again; what is finished is kept.",
+        ) from error
 
 
 def write_stream(path: Path, lines: Iterable[str]) -> None:

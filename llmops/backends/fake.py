@@ -15,6 +15,7 @@ import itertools
 import json
 import re
 import shutil
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -131,7 +132,8 @@ class FakeBackend:
         load_rps: live requests per second to an endpoint that has traffic.
         calls: every call so far.
         watch: is called after every call, before it returns or fails.
-        endpoints, leases, models, documents: what is kept; pending: effects on their way, each with its moment.
+        endpoints, leases, models, documents: what is kept; pending: effects on their way, each with its moment; lock:
+            is held while a call takes effect.
     """
 
     folder: Path | None = None
@@ -144,6 +146,7 @@ class FakeBackend:
     leases: dict[str, Lease] = field(default_factory=dict)
     models: dict[str, list[ModelRecord]] = field(default_factory=dict)
     documents: dict[str, bytes] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
     pending: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
     _drivers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -215,7 +218,8 @@ class _Driver:
             self._backend.pending.append((self._backend.clock.now() + fault.seconds, effect))
         takes_effect = method not in self._refused and kind not in ("die-before", "fail-once", "lands-later")
         try:
-            result = effect() if takes_effect else None
+            with self._backend.lock:
+                result = effect() if takes_effect else None
         finally:
             call = Call(self._number, method, about, takes_effect)
             self._backend.calls.append(call)

@@ -44,7 +44,6 @@ class RunRequest:
         target: the run whose lines are evaluated, a request earlier in the same call or a run of before; None for a
             run of the flow itself.
         environment_variables: literal values or `${env:NAME}` references.
-        init: arguments of a class that is the flow.
         is_required: False lets the other requests go on when this one cannot run at all.
     """
 
@@ -58,7 +57,6 @@ class RunRequest:
     connections: Mapping[str, ResolvedConnection]
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     target: RunRequest | RunRecord | None = None
-    init: Mapping[str, Any] = field(default_factory=dict)
     repeats: int = 1
     concurrency: int = 16
     line_timeout_s: float = 600.0

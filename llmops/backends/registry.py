@@ -9,10 +9,11 @@ from typing import NamedTuple, TypeVar
 
 from llmops.backends.protocols import Endpoints, Registry, Runs
 from llmops.config.model import Environment
+from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import UsageError, near_match
 
 OpenRuns = Callable[
-    [Environment, Path, Mapping[str, str], Callable[[str], None]], contextlib.AbstractContextManager[Runs]
+    [Environment, Path, Mapping[str, str], Callable[[str], None], ModelUse], contextlib.AbstractContextManager[Runs]
 ]
 
 
@@ -30,7 +31,7 @@ OpenDelivery = Callable[
 
 @contextlib.contextmanager
 def _open_local(
-    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None], use: ModelUse
 ) -> Iterator[Runs]:
     from llmops.backends.local.runs import LocalRuns
     from llmops.engine.cache import LineCache
@@ -39,7 +40,7 @@ def _open_local(
     cache = LineCache(state / "cache.sqlite")
     if cache.moved_aside:
         say(f"The line cache was damaged; it was moved to {cache.moved_aside} and a new one was started.")
-    with contextlib.closing(cache), ModelServices(environment.stand_in, env) as services:
+    with contextlib.closing(cache), ModelServices(environment, env, state, use) as services:
         yield LocalRuns(state, cache, services)
 
 
@@ -61,7 +62,11 @@ Opener = TypeVar("Opener")
 
 
 def open_runs(
-    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+    environment: Environment,
+    state: Path,
+    env: Mapping[str, str],
+    say: Callable[[str], None],
+    use: ModelUse | None = None,
 ) -> contextlib.AbstractContextManager[Runs]:
     """Open the `Runs` of an environment's backend; leaving the context ends what it started.
 
@@ -69,11 +74,12 @@ def open_runs(
         state: the project's `.llmops/` folder.
         env: environment variables, for references in connections.
         say: takes a sentence for people.
+        use: budget, recordings, faults.
 
     Raises:
-        UsageError: there is no such backend.
+        UsageError: there is no such backend; a recording or faults cannot be read.
     """
-    return _pick(_RUNS, environment)(environment, state, env, say)
+    return _pick(_RUNS, environment)(environment, state, env, say, use or ModelUse())
 
 
 def open_delivery(

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
+from llmops.config.data import describe
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.core.documents import to_json
-from llmops.errors import Problem, UsageError
+from llmops.core.limits import Gate
+from llmops.errors import UsageError
 from llmops.evaluators.builtin.source import with_builtins
+from llmops.evaluators.comparability import require_comparable
 from llmops.evaluators.evaluation import read_evaluation
+from llmops.evaluators.slices import read_slices, slice_columns
 from llmops.evaluators.verdict import Case, decide
 from llmops.records import EvaluationRecord, VerdictRecord
 from llmops.reports import console
@@ -50,6 +55,7 @@ def gate(
         candidate=candidate,
         baseline=old,
         baseline_reason=f"evaluation {old.id}" if old else "no baseline was named",
+        slices=_slices(project.root, selection.experiment.gate, candidate),
     )
     with open_runs(selection.environment, project.state, context.env, context.say) as runs:
         verdict = decide(project.state, case, runs.lines)
@@ -57,28 +63,21 @@ def gate(
     return verdict.exit_code
 
 
-def require_comparable(candidate: EvaluationRecord, baseline: EvaluationRecord) -> None:
-    """Refuse to compare runs over other data or by other evaluators.
-
-    Raises:
-        UsageError: what differs, and how to score the baseline again.
-    """
-    pairs = [("data set", candidate.run.dataset.digest, baseline.run.dataset.digest)]
-    for name in sorted({*candidate.evaluators, *baseline.evaluators}):
-        pairs.append(
-            (f"evaluator '{name}'", candidate.evaluators.get(name, "none"), baseline.evaluators.get(name, "none"))
+def _slices(root: Path, limits: Gate, candidate: EvaluationRecord) -> Mapping[str, Sequence[str]]:
+    """Read the slices of the recorded rows from the data set, if it is still what it was."""
+    if not slice_columns(limits):
+        return {}
+    data = candidate.run.dataset
+    found = describe(root / data.path, label=data.path).digest
+    if found != data.digest:
+        raise UsageError.of(
+            "the data set has changed since the run, so that its slices are not known",
+            where=data.path,
+            found=found,
+            expected=data.digest,
+            fix=f"Run `llmops check {candidate.run.experiment}` again.",
         )
-    problems = [
-        Problem(
-            what=f"the {what} of candidate and baseline differ",
-            found=f"candidate {new}, baseline {old}",
-            fix=f"Score the baseline again: llmops evaluate {baseline.run.id}",
-        )
-        for what, new, old in pairs
-        if new != old
-    ]
-    if problems:
-        raise UsageError(*problems)
+    return read_slices(root / data.path, limits)
 
 
 def _show(context: Context, verdict: VerdictRecord, path: Path, output: Path | None, *, json_output: bool) -> None:

@@ -15,12 +15,14 @@ from llmops.config.load import load_project, locate
 from llmops.config.model import Experiment, Project
 from llmops.core.mapping import Reference, check, complete, parse_mapping
 from llmops.errors import Problem, UsageError, near_match
-from llmops.flows.folder import connections_in_use, validate_variants
+from llmops.flows.callables import is_callable
+from llmops.flows.closure import find_closure
+from llmops.flows.folder import connections_in_use, read_flow_in, validate_variants
 from llmops.flows.lint.examples import FewShot
 from llmops.flows.lint.finding import Finding, from_problem
 from llmops.flows.lint.flow import LintedFlow
 from llmops.flows.metric_names import reported_metrics
-from llmops.flows.tree import FileTree
+from llmops.flows.tree import FileTree, in_project
 
 CONFIG = "config"
 
@@ -74,6 +76,7 @@ class _Linter:
     def findings(self) -> Iterator[Finding]:
         """Judge variants, connections, metrics, then each data set with the mappings."""
         sound = self._sound()
+        yield from self._check_callables()
         yield from self._check_variants(sound)
         yield from self._check_connections(sound)
         if len(sound.evaluators) == len(self.experiment.evaluators):
@@ -98,8 +101,29 @@ class _Linter:
         return _Sound(self._find(self.experiment.flow), evaluators)
 
     def _find(self, path: str) -> LintedFlow | None:
+        if is_callable(path):
+            return self._read_callable(path)
         linted = self.flows.get(path.strip("/").removeprefix("./"))
         return linted if linted is not None and linted.flow is not None and linted.closure is not None else None
+
+    def _read_callable(self, path: str) -> LintedFlow | None:
+        try:
+            flow = read_flow_in(self.tree, path)
+            return LintedFlow(path=path, findings=(), flow=flow, closure=find_closure(self.tree, flow))
+        except UsageError:
+            return None
+
+    def _check_callables(self) -> Iterator[Finding]:
+        """Report Python callables that cannot be found, at the setting that names them."""
+        named: list[tuple[str, tuple[str, ...]]] = [(self.experiment.flow, ("flow",))]
+        named += [(entry.flow, ("evaluators", name, "flow")) for name, entry in self.experiment.evaluators.items()]
+        for path, keys in named:
+            if is_callable(path):
+                try:
+                    read_flow_in(self.tree, path)
+                except UsageError as error:
+                    what = f"'{path}': {error.problems[0].what}"
+                    yield self.finding("LL501", what, *keys, fix=error.problems[0].fix)
 
     def _check_variants(self, sound: _Sound) -> Iterator[Finding]:
         chosen: list[tuple[LintedFlow | None, Mapping[str, str], tuple[str, ...]]]
@@ -177,7 +201,7 @@ class _Linter:
         outputs: Sequence[str] | None,
     ) -> Iterator[Finding]:
         flow = linted.flow
-        if flow is None or (not flow.inputs and flow.kind == "flex"):
+        if flow is None or (not flow.inputs and flow.kind in {"flex", "callable"}):
             return
         inputs = {name: entry.required for name, entry in flow.inputs.items()}
 
@@ -200,7 +224,8 @@ class _Linter:
             return
         inputs = self._columns(self.experiment.column_mapping, flow, summary)
         labels = self._labels(sound, inputs, summary)
-        rows = _Rows(inputs=inputs, labels=labels, examples=FewShot(self.tree, flow.closure))
+        own = in_project(self.tree, self.experiment.datasets[name].path)
+        rows = _Rows(inputs=inputs, labels=labels, examples=FewShot(self.tree, flow.closure, without=own))
         for row in read_rows(self.project.root / self.experiment.datasets[name].path):
             rows.add(row.line, row.values)
         for code, what in rows.judge(self.experiment.datasets[name].path):

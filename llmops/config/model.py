@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from llmops.core.declare import setting
 from llmops.core.limits import BuiltinName, Gate, MetricSpec
+from llmops.core.prices import Price
 from llmops.core.release_rules import Requires, Rollout
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
@@ -39,17 +40,33 @@ class Evaluator:
         default="",
     )
     builtin: BuiltinName | None = setting("A built-in metric, instead of a flow.", default=None)
-    options: Mapping[str, Any] = setting(
-        "Options of the built-in metric, or `init` arguments of a class.", factory=dict
-    )
+    options: Mapping[str, Any] = setting("Options of the built-in metric.", factory=dict)
     column_mapping: Mapping[str, Any] = setting(
         "Flow input to ${data.column}, ${run.outputs.name}, ${run.inputs.name}, ${run.line.name} or a literal.",
         factory=dict,
     )
     metrics: Mapping[str, MetricSpec] = setting("Metric name to how it follows from the rows.", factory=dict)
     variants: Mapping[str, str] = setting("Node to variant.", factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = setting(
+        "Node to what it uses instead: connection, deployment_name, model, or an input that takes a connection.",
+        factory=dict,
+    )
+    init: Mapping[str, Any] = setting("Arguments of the class that a flex flow or a callable is.", factory=dict)
+    python: str = setting(
+        "Python that runs the flow: a path, or auto for an environment made from its requirements.txt; llmops's own "
+        "when left out.",
+        default="",
+    )
     environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
     repeat: int = setting("Measurements of each line, averaged: for judges.", default=1, minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one command may spend on this experiment's model calls: baseline and evaluators included."""
+
+    usd: float | None = setting("US dollars; needs a price for every model that is called.", default=None, minimum=0)
+    tokens: int | None = setting("Prompt and completion tokens.", default=None, minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +77,18 @@ class Experiment:
     description: str = setting("One sentence for people.", default="")
     flow: str = setting("Folder of the flow, relative to the repository.", minLength=1)
     variants: Mapping[str, str] = setting("Node to variant; the flow's defaults when left out.", factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = setting(
+        "Node to what it uses instead: connection, deployment_name, model, or an input that takes a connection.",
+        factory=dict,
+    )
+    init: Mapping[str, Any] = setting("Arguments of the class that a flex flow or a callable is.", factory=dict)
+    python: str = setting(
+        "Python that runs the flow: a path, or auto for an environment made from its requirements.txt; llmops's own "
+        "when left out.",
+        default="",
+    )
     datasets: Mapping[str, Dataset] = setting("Name to data set.", minProperties=1)
     dataset: str = setting("Data set that is used unless another is named; the first when left out.", default="")
-    init: Mapping[str, Any] = setting("Arguments of a class that is the flow.", factory=dict)
     column_mapping: Mapping[str, Any] = setting(
         "Flow input to ${data.column} or a literal; inputs left out take the column of the same name.", factory=dict
     )
@@ -78,6 +104,7 @@ class Experiment:
     redact: bool = setting(
         "Keep inputs, outputs and errors of rows out of logs, reports, comments and artifacts.", default=False
     )
+    budget: Budget = setting("Hard stop: rows that it leaves over are unmeasured.", factory=Budget)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +147,26 @@ class StandIn:
     """Settings of the stand-in model, which is no real model."""
 
     latency_ms: float = setting("Added to every answer.", default=0.0, minimum=0)
+    calls_per_second: float | None = setting(
+        "More calls than this are refused with 429.", default=None, exclusiveMinimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retries:
+    """How often a model call that failed is made again, where that can help."""
+
+    per_call: int = setting("Times that one call is repeated at most.", default=8, minimum=0)
+    per_run: int = setting(
+        "Repetitions in one run, beyond one for every two answered calls; what fails after that is unmeasured.",
+        default=100,
+        minimum=0,
+    )
+    longest_wait_s: float = setting(
+        "Seconds of `Retry-After` that are waited for; a service that asks for more has failed.",
+        default=60.0,
+        minimum=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +180,8 @@ class Environment:
     )
     environment_variables: Mapping[str, str] = setting("Set in worker processes.", factory=dict)
     stand_in: StandIn = setting("Settings of the stand-in model.", factory=StandIn)
+    prices: Mapping[str, Price] = setting("Model, or Azure deployment, to what its tokens cost.", factory=dict)
+    retries: Retries = setting("When to give up on a model.", factory=Retries)
     endpoint: str = setting(
         "Name of an experiment's endpoint; {experiment} and {environment} stand for their names.",
         default="{experiment}-{environment}",

@@ -141,7 +141,9 @@ def _check_metrics(metrics: Values, path: Steps, report: Report) -> None:
 
 def _check_thresholds(experiment: Values, report: Report) -> None:
     evaluators = experiment.get("evaluators", {})
-    thresholds = experiment.get("gate", {}).get("thresholds", ())
+    gate = experiment.get("gate", {})
+    thresholds = gate.get("thresholds", ())
+    _check_looks(gate, report)
     if thresholds and not evaluators:
         report(
             ("gate", "thresholds"),
@@ -163,6 +165,8 @@ def _check_thresholds(experiment: Values, report: Report) -> None:
             )
         if "." in metric and evaluators:
             _check_qualified(metric, evaluators, path, report)
+        if threshold.get("confidence", gate.get("confidence")) is not None:
+            _check_confidence(threshold, gate, _declared(metric, evaluators), path, report)
 
 
 def _check_limits(threshold: Values, path: Steps, report: Report) -> None:
@@ -179,3 +183,54 @@ def _check_qualified(metric: str, evaluators: Collection[str], path: Steps, repo
         expected = f"evaluator.metric with one of {_any_of(evaluators)}"
         fix = near_match(name, evaluators) or "A metric whose name has a dot is written with its evaluator in front."
         report((*path, "metric"), f"no evaluator '{name}'", found=f"'{metric}'", expected=expected, fix=fix)
+
+
+def _check_looks(gate: Values, report: Report) -> None:
+    if gate.get("sequential") and gate.get("add_repeats"):
+        report(
+            ("gate", "add_repeats"),
+            "a sequential gate to which repeats may be added",
+            found="sequential: true, add_repeats: true",
+            expected="one of the two: their error rates hold for one kind of looks",
+        )
+    thresholds = [one for one in gate.get("thresholds", ()) if isinstance(one, dict)]
+    sure = [one for one in thresholds if one.get("confidence", gate.get("confidence")) is not None]
+    if gate.get("sequential") and not sure:
+        fix = "Set gate.confidence, for instance 0.95."
+        report(("gate", "sequential"), "a sequential gate without confidence never knows when to stop", fix=fix)
+
+
+def _declared(metric: str, evaluators: Values) -> Values | None:
+    """Return what the configuration declares of a metric; None when it declares nothing."""
+    name, _, rest = metric.partition(".")
+    if rest and name in evaluators:
+        evaluators, metric = {name: evaluators[name]}, rest
+    found = [one["metrics"][metric] for one in evaluators.values() if metric in (one.get("metrics") or {})]
+    return found[0] if len(found) == 1 and isinstance(found[0], dict) else None
+
+
+def _check_confidence(threshold: Values, gate: Values, declared: Values | None, path: Steps, report: Report) -> None:
+    """Report confidence that cannot be had: numbers without rows, means without bounds, looks without a rule."""
+    if declared is None:
+        return
+    kind = declared.get("kind", "mean")
+    is_approximate = threshold.get("method") == "approximate"
+    if declared.get("score") is None or kind == "opaque":
+        report(
+            (*path, "metric"),
+            "confidence about a number that only its evaluator can form",
+            found=f"'{threshold['metric']}', which declares no score of a row",
+            fix="Declare its `score` and `kind`, or give the threshold no confidence (then the gate has none either).",
+        )
+    elif kind in {"mean", "sum"} and declared.get("bounds") is None and not is_approximate:
+        report(
+            (*path, "metric"),
+            "confidence about a mean of scores without bounds",
+            found=f"'{threshold['metric']}', kind {kind}",
+            fix="Declare its `bounds`, put the limit on a percentile, or ask for `method: approximate`, which has no "
+            "guarantee.",
+        )
+    elif is_approximate and (gate.get("sequential") or gate.get("add_repeats")):
+        report((*path, "method"), "an approximate method holds for one look only", expected="guaranteed")
+    elif kind == "percentile" and gate.get("sequential") and "max_regression" in threshold:
+        report((*path, "max_regression"), "the change of a percentile cannot be judged while rows are drawn")

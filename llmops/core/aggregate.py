@@ -9,7 +9,15 @@ from typing import Any
 
 from llmops.core.limits import MetricSpec
 from llmops.core.metrics import Metric, Scores
-from llmops.core.statistics import Interval, normal_mean, wilson
+from llmops.core.statistics import (
+    BOOTSTRAP_ROWS,
+    Interval,
+    bca_interval,
+    nearest_rank,
+    percentile_interval,
+    student_interval,
+    wilson,
+)
 
 _AGREEMENT = 1e-6
 PROPORTION_BOUNDS = (0.0, 1.0)
@@ -43,26 +51,32 @@ def aggregate(logged: Logged, scores: Scores, specs: Mapping[str, MetricSpec]) -
     metrics = [_named(logged, name, scores, specs.get(name)) for name in names]
     for score in _complete_columns(logged.evaluator, scores):
         if score not in names:
-            metrics.append(_row_metric(score, logged.evaluator, scores, _guess_spec(logged.evaluator, score, scores)))
+            metrics.append(
+                metric_of_rows(score, logged.evaluator, scores, _guess_spec(logged.evaluator, score, scores))
+            )
     return metrics
 
 
 def row_values(scores: Scores, key: str, spec: MetricSpec) -> list[float | None]:
     """Return one value per row: its score, the worst possible one if the row failed, None if nobody knows.
 
-    A failed row is None too where the metric declares no bounds.
+    A failed row is None too where the metric declares no bounds. In a percentile it is infinitely bad; in a sum it is
+    what was spent on it.
     """
     worst, _ = extremes(spec)
     column = scores.columns.get(key)
     values: list[float | None] = []
     for index, status in enumerate(scores.statuses):
-        value = worst if status == "failed" else column[index] if status == "scored" and column is not None else None
+        own = column[index] if column is not None and (status == "scored" or spec.kind == "sum") else None
+        value = worst if status == "failed" and spec.kind != "sum" else own
         values.append(None if value is None or math.isnan(value) else value)
     return values
 
 
 def extremes(spec: MetricSpec) -> tuple[float | None, float | None]:
     """Return the worst and the best score that a row can have; None where no bounds are known."""
+    if spec.kind == "percentile":
+        return (-math.inf, math.inf) if spec.higher_is_better else (math.inf, -math.inf)
     bounds = spec.bounds or (PROPORTION_BOUNDS if spec.kind == "proportion" else None)
     if bounds is None:
         return None, None
@@ -79,17 +93,22 @@ def as_number(value: Any) -> float | None:
 def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -> Metric:
     spec = spec or MetricSpec(kind="opaque")
     reported = as_number(logged.metrics.get(name))
-    if spec.score == name and name not in logged.metrics and not logged.error:
-        return _row_metric(name, logged.evaluator, scores, spec)
+    if name not in logged.metrics and not logged.error and _is_ours_to_form(name, spec):
+        return metric_of_rows(name, logged.evaluator, scores, spec)
     problem = _why_no_value(logged, name, reported)
     if problem or spec.score is None:
         return _bare(name, logged.evaluator, scores, spec, reported, problem)
-    metric = _row_metric(name, logged.evaluator, scores, spec, reported)
+    metric = metric_of_rows(name, logged.evaluator, scores, spec, reported)
     mean = _scored_mean(scores, f"{logged.evaluator}.{spec.score}")
     if mean is not None and reported is not None and abs(mean - reported) > _AGREEMENT * max(1.0, abs(mean)):
         note = f"the evaluator logged {reported:g}, but the mean of {spec.score!r} over its rows is {mean:g}"
         return _bare(name, logged.evaluator, scores, spec, reported, note)
     return metric
+
+
+def _is_ours_to_form(name: str, spec: MetricSpec) -> bool:
+    """Whether the metric needs no word of the evaluator: an output under its own name, a percentile or a sum of one."""
+    return spec.score is not None and (spec.score == name or spec.kind in {"percentile", "sum"})
 
 
 def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:
@@ -118,47 +137,84 @@ def _bare(name: str, evaluator: str, scores: Scores, spec: MetricSpec, reported:
     )
 
 
-def _row_metric(name: str, evaluator: str, scores: Scores, spec: MetricSpec, reported: float | None = None) -> Metric:
+def metric_of_rows(
+    name: str, evaluator: str, scores: Scores, spec: MetricSpec, reported: float | None = None
+) -> Metric:
+    """Form a metric that follows from row scores; without a value where the rows do not give one."""
     worst, best = extremes(spec)
     values = row_values(scores, f"{evaluator}.{spec.score}", spec)
     known = [value for value in values if value is not None]
     failed = scores.count("failed")
-    unknown = len(values) - len(known) - (failed if worst is None else 0)
-    note = ""
-    if not known:
-        note = f"no row has the score {spec.score!r}"
-    elif failed and worst is None:
-        note = f"{failed} rows failed, and without declared bounds nobody knows their worst score"
-    value = None if note else sum(known) / len(known)
+    counts_failed = worst is not None or spec.kind == "sum"
+    unknown = len(values) - len(known) - (0 if counts_failed else failed)
+    note = _why_no_number(known, spec, failed if not counts_failed else 0)
+    shown = _Shown(known, unknown, spec) if not note else None
     return Metric(
         name=name,
         evaluator=evaluator,
-        value=value,
+        value=shown.value if shown else None,
         kind=spec.kind,
         n=len(known),
         failed=failed,
         unmeasured=unknown,
         higher_is_better=spec.higher_is_better,
-        interval=None if value is None else _interval(known, spec),
-        interval_method="wilson" if spec.kind == "proportion" else "normal approximation",
-        bounds=None if value is None else _bounds(known, unknown, worst, best),
+        interval=shown.interval() if shown else None,
+        interval_method=_METHODS.get(spec.kind, "BCa bootstrap" if len(known) <= BOOTSTRAP_ROWS else "Student's t"),
+        bounds=shown.bounds(worst, best) if shown else None,
         reported=reported,
         note=note,
     )
 
 
-def _interval(values: Sequence[float], spec: MetricSpec) -> Interval | None:
-    if spec.kind == "proportion":
-        return wilson(sum(values), len(values))
-    return normal_mean(values)
+_METHODS = {"proportion": "Wilson", "percentile": "order statistics", "sum": ""}
 
 
-def _bounds(known: Sequence[float], unknown: int, worst: float | None, best: float | None) -> Interval | None:
-    if worst is None or best is None:
-        return None
-    total, n = sum(known), len(known) + unknown
-    low, high = sorted(((total + unknown * worst) / n, (total + unknown * best) / n))
-    return low, high
+def _why_no_number(known: Sequence[float], spec: MetricSpec, failed: int) -> str:
+    if not known:
+        return f"no row has the score {spec.score!r}"
+    if failed:
+        return f"{failed} rows failed, and without declared bounds nobody knows their worst score"
+    low, high = spec.bounds or (PROPORTION_BOUNDS if spec.kind == "proportion" else (-math.inf, math.inf))
+    if spec.kind == "percentile" or (min(known) >= low and max(known) <= high):
+        return ""
+    outside = next(value for value in known if not low <= value <= high)
+    return f"a row has the score {outside:g}, outside of the bounds {low:g} to {high:g}"
+
+
+class _Shown:
+    """The number of a metric, its interval and its bounds, by kind."""
+
+    def __init__(self, known: Sequence[float], unknown: int, spec: MetricSpec) -> None:
+        self._known = sorted(known) if spec.kind == "percentile" else known
+        self._unknown = unknown
+        self._spec = spec
+        self.value = self._of(self._known)
+
+    def _of(self, values: Sequence[float]) -> float:
+        if self._spec.kind == "percentile":
+            return nearest_rank(values, self._spec.percentile / 100)
+        total = math.fsum(values)
+        return total if self._spec.kind == "sum" else total / len(values)
+
+    def interval(self) -> Interval | None:
+        """Return the two-sided 95 % interval; None where there is none, as of a sum, which is simply known."""
+        if self._spec.kind == "proportion" and set(self._known) <= {0.0, 1.0}:
+            return wilson(sum(self._known), len(self._known))
+        if self._spec.kind == "percentile":
+            return percentile_interval(self._known, self._spec.percentile / 100)
+        if self._spec.kind == "sum":
+            return None
+        return (bca_interval if len(self._known) <= BOOTSTRAP_ROWS else student_interval)(self._known)
+
+    def bounds(self, worst: float | None, best: float | None) -> Interval | None:
+        """Return the number if every unknown row had been the worst, and the best, in ascending order."""
+        if worst is None or best is None:
+            return None
+        if not self._unknown:
+            return self.value, self.value
+        ends = (sorted([*self._known, *[end] * self._unknown]) for end in (worst, best))
+        low, high = sorted(self._of(values) for values in ends)
+        return low, high
 
 
 def _scored(scores: Scores, key: str) -> list[float]:

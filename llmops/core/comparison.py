@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from llmops.core.metrics import RowStatus
-from llmops.core.statistics import Interval, normal_mean
+from llmops.core.statistics import BOOTSTRAP_ROWS, Interval, Pairs, bca_interval, student_interval, tango
 
 Change = Literal["regressed", "improved", "same"]
 
@@ -52,6 +53,7 @@ def paired_difference(
         (new, old) for new, old, pair in zip(candidate, baseline, statuses, strict=True) if pair != ("failed", "failed")
     ]
     known = [new - old for new, old in compared if new is not None and old is not None]
+    known = [value for value in known if not math.isnan(value)]
     if not known:
         return Difference(value=None, pairs=0, unknown=len(compared), both_failed=both_failed)
     return Difference(
@@ -59,9 +61,17 @@ def paired_difference(
         pairs=len(known),
         unknown=len(compared) - len(known),
         both_failed=both_failed,
-        interval=normal_mean(known),
+        interval=_interval(known),
         bounds=_bounds(compared, score_bounds) if score_bounds else None,
     )
+
+
+def _interval(differences: Sequence[float]) -> Interval | None:
+    """Return a two-sided 95 % interval for display: Tango's for differences of 0 and 1, else of the mean."""
+    if set(differences) <= {-1.0, 0.0, 1.0}:
+        gains, losses = (sum(value == wanted for value in differences) for wanted in (1.0, -1.0))
+        return tango(Pairs(gains, losses, len(differences)))
+    return (bca_interval if len(differences) <= BOOTSTRAP_ROWS else student_interval)(differences)
 
 
 def _bounds(compared: Sequence[tuple[float | None, float | None]], score_bounds: tuple[float, float]) -> Interval:

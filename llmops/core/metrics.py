@@ -86,10 +86,21 @@ class Finding:
 
     Attributes:
         metric: the threshold's metric, or `max_failed`, `max_unmeasured`.
-        limit: the limit in words, for instance `min 0.8`, `max_regression 0.03`.
+        limit: the limit in words, for instance `min 0.8`, `max_regression 0.03 on language=de`.
         value: the candidate's value; baseline: the baseline's; difference: candidate minus baseline.
-        interval: of the value, or of the difference for a regression limit.
+        interval: two-sided, for display, of the value, or of the difference for a regression limit.
         message: one sentence for people.
+        slice: `column=value` when the limit is on these rows only.
+        confidence: how sure pass and fail must be; None for a plain comparison of numbers.
+        rule: what decided; empty for a plain comparison.
+        is_guaranteed: whether the rule's error rates hold for any number of rows.
+        p_pass: p-value of "the limit is violated"; the limit passes when it is at most 1 - confidence.
+        p_fail: p-value of "the limit holds"; p_adjusted: the same, adjusted for the number of limits: the limit fails
+            when it is at most 1 - the gate's confidence.
+        bounds: what the rule proves, each side by itself at this confidence; None where it was not formed.
+        is_improved: whether the rule proves that the candidate is better than the baseline.
+        rows_needed: rows that would decide if the further ones were like these; None when unknown or decided.
+        power: what this many rows can find, in words.
     """
 
     metric: str
@@ -101,3 +112,14 @@ class Finding:
     interval: tuple[float, float] | None = None
     blocks: bool = True
     message: str = ""
+    slice: str = ""
+    confidence: float | None = None
+    rule: str = ""
+    is_guaranteed: bool = False
+    p_pass: float | None = None
+    p_fail: float | None = None
+    p_adjusted: float | None = None
+    bounds: tuple[float, float] | None = None
+    is_improved: bool = False
+    rows_needed: int | None = None
+    power: str = ""

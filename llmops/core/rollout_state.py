@@ -25,6 +25,7 @@ PREVIOUS = "llmops.previous"
 ROLLED_BACK = "llmops.rolled-back"
 
 VERSION = "llmops.version"
+MADE_BY = "llmops.made-by"
 PROBED = "llmops.probed"
 EVALUATED = "llmops.evaluated"
 VERDICT = "llmops.verdict"
@@ -159,7 +160,7 @@ def short(text: str) -> str:
 
 def _read_underway(tags: Mapping[str, str]) -> Underway | None:
     head = tags.get(ROLLOUT, "").split(" ")
-    if len(head) != 4 or head[1] not in ("deploy", "promote", "rollback"):  # noqa: PLR2004 the four words of `begin_tags`
+    if len(head) != 4 or head[1] not in ("deploy", "promote", "rollback"):
         return None
     identifier, action, target, version = head
     failed_id, _, failure = tags.get(ROLLOUT_FAILED, "").partition(" ")

@@ -25,6 +25,7 @@ from llmops.core.rollout_state import (
     EXPERIMENT,
     FAILED,
     FAILED_AT,
+    MADE_BY,
     PROBED,
     RETIRED,
     VERDICT,
@@ -81,6 +82,7 @@ class Result:
 
     Attributes:
         exit_code: of the command.
+        version: that was wanted; empty until it is known.
         deployment: that was to have all traffic; previous: the one that had most of it.
         verdict: id of the verdict over the deployment.
         requests: live requests that the deployment saw while it was watched.
@@ -90,6 +92,7 @@ class Result:
 
     outcome: RolloutOutcome = "done"
     exit_code: int = 0
+    version: str = ""
     deployment: str = ""
     previous: str = ""
     verdict: str = ""
@@ -237,6 +240,7 @@ class _Attempt:
         for _ in range(_MAX_ROUNDS):
             observed = self._keeper.read(lambda: self._driver.endpoints.observe(self._wanted.endpoint))
             plan = plan_release(observed, self._wanted, now=self._clock.now())
+            self._result.version = self._wanted.version
             self._result.deployment = plan.target or self._result.deployment
             self._result.previous = max(plan.before, key=lambda n: plan.before[n], default=self._result.previous)
             if not plan.steps:
@@ -322,7 +326,7 @@ class _Attempt:
                 tags = {EXPERIMENT: step.experiment}
                 self._keeper.write(lambda: self._driver.endpoints.ensure_endpoint(self._wanted.endpoint, tags=tags))
             case Create():
-                request = self._driver.request(step.deployment, {VERSION: step.version})
+                request = self._driver.request(step.deployment, {VERSION: step.version, MADE_BY: self._wanted.id})
                 self._keeper.write(lambda: self._driver.endpoints.create_deployment(self._wanted.endpoint, request))
             case Begin() | Finish() | EndRollout():
                 self._update(tags=step.tags)

@@ -33,6 +33,7 @@ class StoredLine:
     duration_s: float
     tokens: Mapping[str, int]
     aggregation_inputs: Mapping[str, Any]
+    cost_usd: float | None = None
 
     @property
     def is_final(self) -> bool:
@@ -120,14 +121,14 @@ class LineCache:
 
 
 def _pack(line: StoredLine) -> bytes:
-    body = [line.status, line.outputs, line.error, line.duration_s, line.tokens, line.aggregation_inputs]
+    body = [line.status, line.outputs, line.error, line.duration_s, line.tokens, line.aggregation_inputs, line.cost_usd]
     return zlib.compress(
         json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"), 1
     )
 
 
 def _unpack(value: bytes) -> StoredLine:
-    status, outputs, error, duration_s, tokens, aggregation_inputs = json.loads(zlib.decompress(value))
+    status, outputs, error, duration_s, tokens, aggregation_inputs, *more = json.loads(zlib.decompress(value))
     return StoredLine(
         status=status,
         outputs=outputs,
@@ -135,6 +136,7 @@ def _unpack(value: bytes) -> StoredLine:
         duration_s=duration_s,
         tokens=tokens,
         aggregation_inputs=aggregation_inputs,
+        cost_usd=more[0] if more else None,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from llmops.core.documents import to_json
 from llmops.engine.cache import StoredLine
+from llmops.engine.gateway.process import NO_USE, LineUse
 from llmops.engine.worker_process import WorkerDiedError, WorkerProcess, WorkerReplacedError, WorkerSpec
 from llmops.records import LineError
 
@@ -19,10 +20,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Generic[T]):
-    """One line to run; `tag` is the caller's name for it."""
+    """One line to run; `tag` is the caller's name for it, `repeat` the index of the measurement."""
 
     tag: T
     inputs: Mapping[str, Any]
+    repeat: int = 0
 
 
 GROW_INTERVAL_S = 1.0
@@ -42,16 +44,25 @@ class LineRunner:
         concurrency: lines in flight at once, over all processes.
         line_timeout_s: seconds that one line may take.
         max_workers: processes at most.
+        settle: returns what the model calls of a line used, by the line's id.
     """
 
     def __init__(
-        self, spec: WorkerSpec, log: Path, *, concurrency: int, line_timeout_s: float, max_workers: int | None = None
+        self,
+        spec: WorkerSpec,
+        log: Path,
+        *,
+        concurrency: int,
+        line_timeout_s: float,
+        max_workers: int | None = None,
+        settle: Callable[[str], LineUse] | None = None,
     ) -> None:
         self._spec = spec
         self._log = log
         self._concurrency = concurrency
         self._line_timeout_s = line_timeout_s
         self._max_workers = max_workers or os.cpu_count() or 1
+        self._settle = settle
         self._workers: list[WorkerProcess] = []
         self._starting = asyncio.Lock()
         self.versions: Mapping[str, str] = {}
@@ -127,7 +138,8 @@ class LineRunner:
         while True:
             worker = await self.worker()
             try:
-                return _stored(await worker.line(task.inputs, timeout_s=self._line_timeout_s))
+                answer = await worker.line(task.inputs, timeout_s=self._line_timeout_s, repeat=task.repeat)
+                return _stored(answer, self._settle(answer["id"]) if self._settle else NO_USE)
             except WorkerReplacedError:
                 continue
             except TimeoutError:
@@ -158,15 +170,17 @@ async def _all(coroutines: Iterable[Any]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _stored(answer: Mapping[str, Any]) -> StoredLine:
-    error = answer.get("error")
+def _stored(answer: Mapping[str, Any], use: LineUse) -> StoredLine:
+    """Build the line; one that was refused a model call is not measured, whatever the flow made of the refusal."""
+    error = use.refusal or answer.get("error")
     return StoredLine(
-        status=answer["status"],
-        outputs=answer.get("outputs"),
+        status="unmeasured" if use.refusal else answer["status"],
+        outputs=None if use.refusal else answer.get("outputs"),
         error=to_json(error) if error else None,
         duration_s=answer["duration_s"],
-        tokens=answer.get("tokens", {}),
-        aggregation_inputs=answer.get("aggregation_inputs") or {},
+        tokens=use.tokens,
+        cost_usd=use.cost_usd,
+        aggregation_inputs={} if use.refusal else answer.get("aggregation_inputs") or {},
     )
 
 

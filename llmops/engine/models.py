@@ -1,18 +1,27 @@
-"""How workers reach models: connection values, the stand-in model's process, a check before the first line."""
+"""How workers reach models: through the model gateway; and a check before the first line."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
+import secrets
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
-from llmops.config.connections import ResolvedConnection, Secret, expand_variables
-from llmops.config.model import StandIn
-from llmops.engine.standin.process import StandInProcess
-from llmops.errors import BackendError
+from llmops.config.connections import ResolvedConnection, Secret, expand_variables, identity
+from llmops.config.model import Environment
+from llmops.engine.gateway.faults import read_faults
+from llmops.engine.gateway.process import Account, GatewayProcess
+from llmops.engine.gateway.recording import read_recording
+from llmops.engine.gateway.settings import GatewaySettings, ModelUse, Upstream
+from llmops.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -20,49 +29,112 @@ if TYPE_CHECKING:
 REACH_TIMEOUT_S = 10.0
 STAND_IN_KEY = "stand-in"
 OPENAI_ADDRESS = "https://api.openai.com/v1"
+CALLS = "model-calls.sqlite"
+"""Name of the call cache below `.llmops/`."""
+
+_MODEL_KINDS = {"open_ai", "azure_open_ai", "serverless", "stand_in"}
+_FIELDS = ("base_url", "api_base", "api_version", "organization")
 
 
 class WorkerConnections(NamedTuple):
-    """Connection values for a worker, and which of them are secret."""
+    """Connection values for a worker, which of them are secret, and the account that its model calls are booked to."""
 
     values: Mapping[str, Mapping[str, Any]]
     secrets: Sequence[str]
+    account: Account | None
 
 
 @dataclass
 class ModelServices:
-    """The models of one environment; starts the stand-in model when the first line needs it.
+    """The models of one environment; starts the gateway when the first worker needs it.
 
     Args:
-        settings: of the stand-in model.
+        environment: its stand-in model, prices and retries hold.
         env: environment variables, for references.
+        state: the project's `.llmops/` folder, which holds the call cache.
+        use: budget, recordings, faults.
+
+    Raises:
+        UsageError: the recording to replay or the faults cannot be read.
     """
 
-    settings: StandIn
+    environment: Environment
     env: Mapping[str, str]
-    _stand_in: StandInProcess | None = None
+    state: Path
+    use: ModelUse = field(default_factory=ModelUse)
+    _gateway: GatewayProcess | None = None
     _reached: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.use.record and self.use.replay:
+            raise UsageError.of("a run is either recorded or replayed", found="--record and --replay")
+        if self.use.replay:
+            read_recording(self.use.replay)
+        read_faults(self._faults)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._stand_in is not None:
-            self._stand_in.close()
-            self._stand_in = None
+        if self._gateway is not None:
+            self._gateway.close()
+            self._gateway = None
 
-    def for_worker(self, connections: Mapping[str, ResolvedConnection]) -> WorkerConnections:
-        """Return what a worker needs to build each connection."""
-        values = {name: self._value(connection) for name, connection in connections.items()}
-        secrets = [secret for value in values.values() for secret in value["secrets"].values()]
-        return WorkerConnections(values, [secret for secret in secrets if secret != STAND_IN_KEY])
+    @property
+    def runs_again(self) -> bool:
+        """Whether lines that are in the cache are run all the same: a recording must have all calls."""
+        return self.use.record is not None
+
+    @cached_property
+    def peculiarity(self) -> str:
+        """What sets answers apart from those that the models would give now: part of a line's identity."""
+        if self.use.replay:
+            return f"replay sha256:{hashlib.sha256(self.use.replay.read_bytes()).hexdigest()}"
+        return f"faults sha256:{hashlib.sha256(json.dumps(self._faults).encode()).hexdigest()}" if self._faults else ""
+
+    @property
+    def prices_as_of(self) -> str:
+        """The day of the oldest price; empty when there is none."""
+        return min((price.as_of for price in self.environment.prices.values()), default="")
+
+    @cached_property
+    def _faults(self) -> Sequence[Mapping[str, Any]]:
+        if self.use.faults is None:
+            return ()
+        try:
+            rules = json.loads(self.use.faults.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UsageError.of("the faults cannot be read", where=str(self.use.faults), found=str(error)) from error
+        if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+            raise UsageError.of("no faults", where=str(self.use.faults), expected="a JSON array of rules")
+        return rules
+
+    def for_worker(self, label: str, connections: Mapping[str, ResolvedConnection]) -> WorkerConnections:
+        """Return what a worker needs to build each connection: models are reached through the gateway.
+
+        The real keys of models are not in it; those of custom connections are.
+
+        Args:
+            label: of the run.
+            connections: by name.
+        """
+        upstreams = {name: _upstream(one) for name, one in connections.items() if one.type in _MODEL_KINDS}
+        gateway = self._started_gateway() if upstreams else None
+        account = gateway.open_account(label, list(upstreams.values())) if gateway else None
+        values = dict(direct_values({name: one for name, one in connections.items() if name not in upstreams}))
+        if gateway and account:
+            for name, upstream in upstreams.items():
+                address = gateway.address(account, upstream)
+                values[name] = _through_gateway(connections[name], address, account.token)
+        hidden = [secret for value in values.values() for secret in value["secrets"].values()]
+        return WorkerConnections(values, hidden, account)
 
     def expand(self, variables: Mapping[str, str]) -> Mapping[str, str]:
         """Resolve `${env:NAME}` in environment variables for a worker."""
         return expand_variables(variables, self.env)
 
     def check_reachable(self, connections: Mapping[str, ResolvedConnection]) -> None:
-        """Ask each model service for its list of models, once, before the first line.
+        """Ask each model service for its list of models, once, before the first line; a replay asks nobody.
 
         Raises:
             BackendError: a service cannot be reached or refuses the key. Any other answer is good enough: not every
@@ -70,27 +142,78 @@ class ModelServices:
         """
         for name, connection in connections.items():
             address = _models_address(connection)
-            if address is None or address in self._reached:
+            if address is None or address in self._reached or self.use.replay:
                 continue
             _ask(name, address, connection)
             self._reached |= {address}
 
-    def _value(self, connection: ResolvedConnection) -> Mapping[str, Any]:
-        if connection.type == "stand_in":
-            configs = {"base_url": self._started_stand_in().base_url}
-            return {"type": "open_ai", "configs": configs, "secrets": {"api_key": STAND_IN_KEY}}
-        fields = ("base_url", "api_base", "api_version", "organization")
-        configs = {name: value for name in fields if (value := getattr(connection, name)) is not None}
-        return {
-            "type": connection.type,
-            "configs": {**configs, **connection.configs},
-            "secrets": {name: secret.reveal() for name, secret in _secrets(connection).items()},
-        }
+    def _started_gateway(self) -> GatewayProcess:
+        if self._gateway is None:
+            self._gateway = GatewayProcess(
+                GatewaySettings(
+                    admin=secrets.token_hex(16),
+                    store=str(self.state / CALLS),
+                    record=_absolute(self.use.record),
+                    replay=_absolute(self.use.replay),
+                    budget=self.use.budget,
+                    prices=self.environment.prices,
+                    retries=self.environment.retries,
+                    stand_in=self.environment.stand_in,
+                    faults=self._faults,
+                )
+            )
+        return self._gateway
 
-    def _started_stand_in(self) -> StandInProcess:
-        if self._stand_in is None:
-            self._stand_in = StandInProcess(latency_ms=self.settings.latency_ms)
-        return self._stand_in
+
+def _absolute(path: Path | None) -> str:
+    return str(path.resolve()) if path else ""
+
+
+def direct_values(connections: Mapping[str, ResolvedConnection]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the values of connections as they are, secrets included: for what serves, and for custom connections."""
+    return {name: _direct_value(connection) for name, connection in connections.items()}
+
+
+def _direct_value(connection: ResolvedConnection) -> Mapping[str, Any]:
+    configs = {name: value for name in _FIELDS if (value := getattr(connection, name)) is not None}
+    return {
+        "type": connection.type,
+        "configs": {**configs, **connection.configs},
+        "secrets": {name: secret.reveal() for name, secret in _secrets(connection).items()},
+    }
+
+
+def _through_gateway(connection: ResolvedConnection, address: str, token: str) -> Mapping[str, Any]:
+    field_name = "base_url" if connection.type in {"open_ai", "stand_in"} else "api_base"
+    configs = {name: value for name in _FIELDS if (value := getattr(connection, name)) is not None}
+    return {
+        "type": "open_ai" if connection.type == "stand_in" else connection.type,
+        "configs": {**configs, field_name: address},
+        "secrets": {"api_key": token},
+    }
+
+
+def _upstream(connection: ResolvedConnection) -> Upstream:
+    address = _address(connection)
+    return Upstream(
+        name=connection.name,
+        kind=connection.type,
+        address=address,
+        key=connection.api_key.reveal() if connection.api_key else STAND_IN_KEY,
+        identity=identity(connection),
+        asks_usage=connection.type == "stand_in" or urlsplit(address).hostname == urlsplit(OPENAI_ADDRESS).hostname,
+    )
+
+
+def _address(connection: ResolvedConnection) -> str:
+    """Return what the paths of a worker's requests are appended to; empty for the stand-in model."""
+    if connection.type == "stand_in":
+        return ""
+    if connection.type == "open_ai":
+        return (connection.base_url or OPENAI_ADDRESS).rstrip("/")
+    address = (connection.api_base or "").rstrip("/")
+    # promptflow-tools appends /v1 to a serverless connection's address that does not have it.
+    return address.removesuffix("/v1") if connection.type == "serverless" else address
 
 
 def _secrets(connection: ResolvedConnection) -> Mapping[str, Secret]:

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ class WorkerSpec:
         flow_file: name of the definition in it; empty for a callable that is named by module.
         kind, entry: see `flows.model.Flow`.
         init: arguments of a class that is the flow.
+        nodes: node to the settings that overlay it; see `config.model.Experiment`.
         paths: further import roots, after the folder.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
         secrets: every value that must not appear in a log or a message.
@@ -57,6 +59,7 @@ class WorkerSpec:
     init: Mapping[str, Any] = field(default_factory=dict)
     paths: Sequence[Path] = ()
     variants: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
@@ -82,6 +85,7 @@ class WorkerProcess:
         self.cpu_s = 0.0
         self._log = log
         self._ids = itertools.count()
+        self._name = secrets.token_hex(4)
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._replaced = False
         self._process: asyncio.subprocess.Process | None = None
@@ -118,6 +122,7 @@ class WorkerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=self.spec.folder,
+                env=_without_proxy_for_loopback(os.environ),
                 limit=_MESSAGE_LIMIT,
                 start_new_session=True,
             )
@@ -137,6 +142,7 @@ class WorkerProcess:
             "folder": str(self.spec.folder),
             "paths": list(dict.fromkeys(map(str, (self.spec.folder, *self.spec.paths)))),
             "variants": dict(self.spec.variants),
+            "nodes": {name: dict(settings) for name, settings in self.spec.nodes.items()},
             "connections": {name: dict(value) for name, value in self.spec.connections.items()},
             "environment_variables": dict(self.spec.environment_variables),
             "threads": self.spec.threads,
@@ -152,8 +158,11 @@ class WorkerProcess:
         )
         return UsageError.of("the flow does not load", where=place, found=found, fix=fix)
 
-    async def line(self, inputs: Mapping[str, Any], *, timeout_s: float) -> dict[str, Any]:
+    async def line(self, inputs: Mapping[str, Any], *, timeout_s: float, repeat: int = 0) -> dict[str, Any]:
         """Run one line.
+
+        Args:
+            repeat: index of the measurement; the line's id has it in front, where the model gateway looks for it.
 
         Returns:
             The worker's answer; see `worker/protocol.md`.
@@ -162,7 +171,9 @@ class WorkerProcess:
             TimeoutError: no answer in time; the caller replaces the worker.
             WorkerDiedError, WorkerReplacedError: see there.
         """
-        answer = await self._ask("line", {"inputs": inputs}, key=str(next(self._ids)), timeout_s=timeout_s)
+        answer = await self._ask(
+            "line", {"inputs": inputs}, key=f"{repeat}-{self._name}-{next(self._ids)}", timeout_s=timeout_s
+        )
         if answer.get("error"):
             answer["error"] = self._line_error(answer["error"])
         return answer
@@ -237,6 +248,13 @@ class WorkerProcess:
             node=error["node"],
             traceback=mask(error["traceback"], self.spec.secrets).replace(f"{self.spec.folder}{os.sep}", ""),
         )
+
+
+def _without_proxy_for_loopback(env: Mapping[str, str]) -> dict[str, str]:
+    """Keep a proxy out of the way to the model gateway, which is on this machine."""
+    kept = env.get("no_proxy") or env.get("NO_PROXY")
+    value = f"{kept},127.0.0.1" if kept else "127.0.0.1"
+    return {**env, "NO_PROXY": value, "no_proxy": value}
 
 
 async def _read_lines(stream: asyncio.StreamReader) -> bytes:

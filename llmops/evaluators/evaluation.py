@@ -77,7 +77,13 @@ def _build(
         scored=scores.count("scored"),
         failed=scores.count("failed"),
         unmeasured=scores.count("unmeasured"),
+        judges={name: _judge_digest(record) for name, record in evaluations.items()},
     )
+
+
+def _judge_digest(evaluation: RunRecord) -> str:
+    parts = [dict(evaluation.flow.variants), dict(evaluation.connections), dict(evaluation.column_mapping)]
+    return f"sha256:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
 
 
 def read_evaluation(state: Path, identifier: str) -> EvaluationRecord:

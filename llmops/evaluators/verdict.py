@@ -5,23 +5,29 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 from llmops.core.aggregate import extremes, row_values
-from llmops.core.comparison import Difference, paired_difference, row_change
+from llmops.core.comparison import row_change
 from llmops.core.documents import to_json
-from llmops.core.gate import Evidence, exit_code, find_metric, judge, outcome
+from llmops.core.evidence import Rows, Side, gather
+from llmops.core.gate import Evidence, exit_code, find_metric, judge, outcome, question_name
 from llmops.core.limits import Gate, MetricSpec
-from llmops.core.metrics import Metric, ScoredRow, Scores
+from llmops.core.metrics import Finding, Metric, Outcome, ScoredRow, Scores
+from llmops.core.samples import Design
+from llmops.evaluators.comparability import require_comparable
 from llmops.evaluators.evaluation import ReadLines, Specs, read_scored_rows, read_scores
 from llmops.records import (
     ROWS_SHOWN,
     EvaluationRecord,
     Line,
+    Look,
+    LooksRecord,
     RowComparison,
     RowView,
     VerdictRecord,
@@ -46,6 +52,9 @@ class Case:
         baseline: None when there is none; `baseline_reason` says why, or which it is.
         baseline_problem: why a baseline that exists could not be run or measured; empty otherwise.
         notes: sentences for the report.
+        remarks: sentences for the report that decide nothing, so that they are no part of the evidence.
+        slices: column of the data set to its value in each row that ran, as text.
+        order: positions of the rows that ran in the order in which they were drawn; None when all are judged at once.
     """
 
     experiment: str
@@ -57,6 +66,21 @@ class Case:
     baseline_reason: str
     baseline_problem: str = ""
     notes: Sequence[str] = ()
+    remarks: Sequence[str] = ()
+    slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    order: Sequence[int] | None = None
+
+    @property
+    def family(self) -> str:
+        """Name all looks at these digests, however often their rows were measured."""
+        return look_family(
+            self.experiment,
+            self.environment,
+            self.gate,
+            self.specs,
+            Measured.of(self.candidate),
+            Measured.of(self.baseline) if self.baseline else None,
+        )
 
     @property
     def evidence(self) -> str:
@@ -75,45 +99,97 @@ class Case:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured, whatever the number of repeats.
+
+    Attributes:
+        evaluators: evaluator name to the digest of its flow.
+        connections: connection name to its identity.
+    """
+
+    flow: str
+    variants: Mapping[str, str]
+    dataset: str
+    evaluators: Mapping[str, str]
+    connections: Mapping[str, str]
+    column_mapping: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, evaluation: EvaluationRecord) -> Measured:
+        """Read it from an evaluation."""
+        run = evaluation.run
+        return cls(
+            flow=run.flow.digest,
+            variants=run.flow.variants,
+            dataset=run.dataset.digest,
+            evaluators=evaluation.evaluators,
+            connections=run.connections,
+            column_mapping=run.column_mapping,
+        )
+
+
+def look_family(
+    experiment: str, environment: str, gate: Gate, specs: Specs, candidate: Measured, baseline: Measured | None
+) -> str:
+    """Name the looks that share one error rate: a digest over everything but the number of repeats."""
+    parts = [experiment, environment, to_json(gate), to_json(specs), to_json(candidate), to_json(baseline)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def read_looks(state: Path, family: str) -> LooksRecord | None:
+    """Read what was recorded of a family of looks; None when there was none."""
+    path = _looks_path(state, family)
+    return read_record(path, LooksRecord) if path.exists() else None
+
+
+def _looks_path(state: Path, family: str) -> Path:
+    return state / "looks" / f"{family[:24]}.json"
+
+
 def decide(state: Path, case: Case, read_lines: ReadLines) -> VerdictRecord:
     """Judge a case; equal evidence returns the verdict that was recorded for it.
 
+    Where repeats may be added, every look is recorded, and each verdict rests on all looks so far.
+
     Args:
         state: the project's `.llmops/` folder.
+        case: what is judged.
         read_lines: yields the lines of a run in order.
+
+    Raises:
+        UsageError: candidate and baseline were not measured alike.
     """
+    if case.baseline is not None:
+        require_comparable(case.candidate, case.baseline)
     identifier = f"{case.experiment}-{case.evidence[:12]}"
     path = state / "verdicts" / f"{identifier}.json"
     if path.exists():
         return read_record(path, VerdictRecord)
-    record = _judge(state, case, read_lines, identifier)
+    history = read_looks(state, case.family) if case.gate.add_repeats else None
+    this = (case.candidate.id, case.baseline.id if case.baseline else None)
+    earlier = [look for look in history.looks if (look.candidate, look.baseline) != this] if history else []
+    record = _judge(state, case, read_lines, identifier, earlier)
     write_record(path, record)
+    if case.gate.add_repeats:
+        write_record(_looks_path(state, case.family), LooksRecord(family=case.family, looks=record.looks))
     return record
 
 
-def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str) -> VerdictRecord:
+def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earlier: Sequence[Look]) -> VerdictRecord:
     candidate = read_scores(state, case.candidate)
     baseline = read_scores(state, case.baseline) if case.baseline else None
-    differences = _differences(case, candidate, baseline)
     run = case.candidate.run
-    findings = judge(
-        case.gate,
-        Evidence(
-            metrics=_by_name(case.candidate),
-            baseline=_by_name(case.baseline) if case.baseline else None,
-            differences=differences,
-            rows=case.candidate.rows,
-            failed=case.candidate.failed,
-            unmeasured=case.candidate.unmeasured,
-            baseline_problem=case.baseline_problem,
-        ),
-    )
+    evidence = _gather(case, candidate, baseline, earlier)
+    findings = judge(case.gate, evidence)
     rows = _RowPicker(case, candidate, baseline)
+    created_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    decided = outcome(findings)
     return VerdictRecord(
         id=identifier,
         experiment=case.experiment,
         environment=case.environment,
-        outcome=outcome(findings),
+        outcome=decided,
         exit_code=int(exit_code(findings)),
         findings=findings,
         candidate=case.candidate,
@@ -124,10 +200,93 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str) -> V
         worst=rows.show(rows.worst(), state, read_lines),
         flipped=rows.show(rows.flipped(), state, read_lines),
         evidence=f"sha256:{case.evidence}",
-        created_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
+        created_at=created_at,
         stand_in=run.stand_in,
-        notes=case.notes,
+        notes=[*case.notes, *case.remarks, *_error_rate_notes(case.gate, findings, len(earlier) + 1)],
+        looks=[*earlier, _look(case, findings, decided, len(earlier) + 1, created_at)],
     )
+
+
+def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Sequence[Look]) -> Evidence:
+    return gather(
+        case.gate,
+        Side(metrics=_by_name(case.candidate), scores=candidate),
+        Side(metrics=_by_name(case.baseline), scores=baseline) if case.baseline and baseline else None,
+        lambda metric: _spec(case, metric),
+        Rows(
+            design=_design(case, len(earlier)),
+            slices=case.slices,
+            earlier=_smallest(earlier),
+            baseline_problem=case.baseline_problem,
+        ),
+    )
+
+
+def judge_case(state: Path, case: Case) -> Outcome:
+    """Judge a case as a first look, without recording anything."""
+    candidate = read_scores(state, case.candidate)
+    baseline = read_scores(state, case.baseline) if case.baseline else None
+    return outcome(judge(case.gate, _gather(case, candidate, baseline, ()), explain=False))
+
+
+def _design(case: Case, earlier: int) -> Design:
+    is_finite = case.gate.target == "this_dataset" and case.order is not None
+    return Design(
+        repeats=case.candidate.run.repeats,
+        order=case.order,
+        population=case.candidate.run.dataset.rows if is_finite else None,
+        look=earlier + 1 if case.gate.add_repeats else 0,
+    )
+
+
+def _smallest(looks: Sequence[Look]) -> dict[str, tuple[float, float]]:
+    """Return the smallest p-values of all looks: those of rules that hold for any number of looks."""
+    found: dict[str, tuple[float, float]] = {}
+    for look in looks:
+        for name, (passing, failing) in look.p_values.items():
+            before = found.get(name, (1.0, 1.0))
+            found[name] = (min(before[0], passing), min(before[1], failing))
+    return found
+
+
+def _look(case: Case, findings: Sequence[Finding], decided: Outcome, number: int, at: str) -> Look:
+    return Look(
+        number=number,
+        repeats=case.candidate.run.repeats,
+        rows=case.candidate.rows,
+        candidate=case.candidate.id,
+        baseline=case.baseline.id if case.baseline else None,
+        outcome=decided,
+        p_values={
+            question_name(finding): (finding.p_pass, finding.p_fail)
+            for finding in findings
+            if finding.p_pass is not None and finding.p_fail is not None
+        },
+        at=at,
+    )
+
+
+def _error_rate_notes(gate: Gate, findings: Sequence[Finding], looks: int) -> list[str]:
+    """Say what the error rates are, over what they hold, and what the rows can find."""
+    judged = [finding for finding in findings if finding.confidence is not None and finding.rule]
+    if not judged:
+        return []
+    alpha = 1.0 - min(finding.confidence or 1.0 for finding in judged)
+    over = f"{looks} recorded looks" if looks > 1 else "all recorded looks" if gate.has_many_looks else "the one look"
+    rates = (
+        f"a pass although a limit is violated: at most {100 * alpha:.3g} %; a fail although all limits hold: the same; "
+        f"over {over}, for {gate.target.replace('_', ' ')}; a lost record or a new digest starts anew"
+    )
+    approximate = [finding.metric for finding in judged if not finding.is_guaranteed]
+    notes = [f"error rates: {rates}"]
+    if approximate:
+        notes.append(f"no guarantee for {', '.join(dict.fromkeys(approximate))}: the method is approximate")
+    notes += [
+        f"power, {finding.metric} {finding.limit}: {finding.power}"
+        for finding in judged
+        if finding.power and not finding.slice
+    ]
+    return notes
 
 
 def _by_name(evaluation: EvaluationRecord) -> dict[str, Metric]:
@@ -142,23 +301,6 @@ def _spec(case: Case, metric: Metric) -> MetricSpec | None:
     if metric.kind == "opaque":
         return None
     return MetricSpec(score=metric.name, kind=metric.kind, higher_is_better=metric.higher_is_better)
-
-
-def _differences(case: Case, candidate: Scores, baseline: Scores | None) -> dict[str, Difference]:
-    if baseline is None:
-        return {}
-    found = {}
-    statuses = list(zip(candidate.statuses, baseline.statuses, strict=True))
-    for name, metric in _by_name(case.candidate).items():
-        spec = _spec(case, metric)
-        if spec is None:
-            continue
-        key = f"{metric.evaluator}.{spec.score}"
-        ends = [end for end in extremes(spec) if end is not None]
-        bounds = (min(ends), max(ends)) if ends else None
-        new, old = row_values(candidate, key, spec), row_values(baseline, key, spec)
-        found[name] = paired_difference(new, old, statuses, bounds)
-    return found
 
 
 class _RowPicker:
@@ -198,7 +340,7 @@ class _RowPicker:
         badness += _REGRESSED_BADNESS * (self.changes[index] == "regressed")
         for spec, new, _ in self._columns:
             value = new[index]
-            if value is not None:
+            if value is not None and math.isfinite(value):
                 badness += -value if spec.higher_is_better else value
         return badness
 

@@ -26,7 +26,7 @@ from llmops.backends.protocols import Answer, DeploymentRequest
 from llmops.config.connections import ResolvedConnection, expand_variables, resolve_connections
 from llmops.config.model import Environment
 from llmops.core.endpoint import NAME_PATTERN, Deployment, DeploymentStatus, Endpoint, Lease, Window, is_valid_split
-from llmops.engine.models import ModelServices
+from llmops.engine.models import direct_values
 from llmops.errors import DeadlineError, TransientError, UsageError
 
 _TEXT_LIMIT = 2000
@@ -279,7 +279,7 @@ class LocalEndpoints:
         self, connections: Mapping[str, ResolvedConnection], variables: Mapping[str, str]
     ) -> Mapping[str, Any]:
         real = {name: one for name, one in connections.items() if one.type != "stand_in"}
-        values = ModelServices(self.environment.stand_in, self.env).for_worker(real).values
+        values = direct_values(real)
         stand_ins = {name: {"type": "stand_in"} for name in connections if name not in real}
         return {
             "connections": {**values, **stand_ins},

@@ -8,6 +8,7 @@ import hashlib
 import json
 import posixpath
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -21,14 +22,27 @@ from llmops.config.data import read_rows
 from llmops.core.documents import to_json
 from llmops.core.mapping import ColumnMapping, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
+from llmops.engine.environments import AUTO, Environments, interpreter
+from llmops.engine.gateway.process import Account
 from llmops.engine.lines import LineRunner, Task
 from llmops.engine.models import ModelServices
 from llmops.engine.worker_process import WorkerSpec
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.baseline import temporary_copy
-from llmops.records import Line, LineError, RunRecord, line_from_json, read_record, write_record, write_stream
+from llmops.flows.model import Flow
+from llmops.records import (
+    Line,
+    LineError,
+    ModelCalls,
+    RunRecord,
+    line_from_json,
+    read_record,
+    write_record,
+    write_stream,
+)
 
 AGGREGATION_TIMEOUT_S = 3600.0
+MISSES_SHOWN = 5
 
 
 class PlannedLine(NamedTuple):
@@ -112,6 +126,7 @@ class _Job:
     works: asyncio.Event = field(default_factory=asyncio.Event)
     _target: RunRecord | None = None
     _runner: LineRunner | None = None
+    _account: Account | None = None
     _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     _done: int = 0
     _failed: int = 0
@@ -159,13 +174,13 @@ class _Job:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         if not self.target.record.done():
-            await self._runner_for_missing().worker()
+            await (await self._runner_for_missing()).worker()
         return await self.target.record
 
     def _recorded(self) -> RunRecord | None:
         """Return the record of an earlier invocation if every line of it was measured."""
         record = self.runs.find(self._id)
-        if record is None or record.unmeasured or record.aggregation_error:
+        if record is None or record.unmeasured or record.aggregation_error or self.runs.services.runs_again:
             return None
         if not (self.runs.folder(record.id) / "lines.jsonl").exists():
             return None
@@ -180,11 +195,13 @@ class _Job:
         first = next(missing, None)
         if first is not None:
             self.works.set()
-            runner = self._runner_for_missing()
+            runner = await self._runner_for_missing()
             self.runs.services.check_reachable(self.request.connections)
             await runner.worker()
             await runner.run(_chain(first, missing), self._finished)
         counts = self._write_lines()
+        if counts.misses:
+            raise _unfit_recording(self.request, counts.misses)
         metrics, aggregation_error = await self._aggregate(counts.digest) if counts.completed else ({}, None)
         record = self._build_record(counts, metrics, aggregation_error)
         write_record(self.runs.folder(record.id) / "run.json", record)
@@ -205,11 +222,13 @@ class _Job:
         flow = request.source.flow
         parts = [
             request.source.ref.digest,
-            [flow.definition, flow.entry, to_json(request.init)],
+            [flow.definition, flow.entry],
             dict(request.source.ref.variants),
+            [to_json(request.source.ref.nodes), dict(request.source.ref.init), request.source.ref.python],
             {name: identity(connection) for name, connection in request.connections.items()},
             dict(request.environment_variables),
         ]
+        parts += [peculiarity] if (peculiarity := self.runs.services.peculiarity) else []
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -255,13 +274,13 @@ class _Job:
                 self._count("unmeasured")
                 continue
             stored = self.runs.cache.find([planned.key]).get(planned.key)
-            if stored is not None and stored.is_final:
+            if stored is not None and stored.is_final and not self.runs.services.runs_again:
                 self._count(stored.status)
             elif planned.key in self._in_flight:
                 self._count("completed")
             else:
                 self._in_flight.add(planned.key)
-                yield Task(tag=planned.key, inputs=planned.inputs)
+                yield Task(tag=planned.key, inputs=planned.inputs, repeat=planned.repeat)
 
     def _finished(self, key: str, line: StoredLine) -> None:
         self.runs.cache.store(key, line)
@@ -277,37 +296,54 @@ class _Job:
             self.request.label, done=self._done, total=self._total, failed=self._failed, unmeasured=self._unmeasured
         )
 
-    def _runner_for_missing(self) -> LineRunner:
+    async def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
             log = self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
+            spec = await self._worker_spec()
             self._runner = LineRunner(
-                self._worker_spec(),
+                spec,
                 log,
                 concurrency=self.request.concurrency,
                 line_timeout_s=self.request.line_timeout_s,
+                settle=self._account.settle if self._account else None,
             )
         return self._runner
 
-    def _worker_spec(self) -> WorkerSpec:
+    async def _worker_spec(self) -> WorkerSpec:
         """Copy the flow's files, so that no edit during the run reaches it, and say how to load them."""
         source = self.request.source
         copy = temporary_copy(source.tree, source.closure, self.runs.state / "tmp")
         root = self._open.enter_context(copy)
-        connections = self.runs.services.for_worker(self.request.connections)
+        python = await asyncio.to_thread(self._find_python, root)
+        connections = self.runs.services.for_worker(self.request.label, self.request.connections)
+        self._account = connections.account
         return WorkerSpec(
-            name=source.ref.path,
+            name=source.flow.name,
             folder=root / source.flow.path,
             flow_file=source.flow.definition,
             kind=source.flow.kind,
             entry=source.flow.entry,
-            init=self.request.init,
             paths=[root / place for place in source.closure.import_roots],
             variants=source.ref.variants,
+            nodes=source.ref.nodes,
+            init=source.ref.init,
             connections=connections.values,
             environment_variables=self.runs.services.expand(self.request.environment_variables),
             secrets=connections.secrets,
             threads=self.request.concurrency,
+            python=python,
         )
+
+    def _find_python(self, root: Path) -> str:
+        """Return the flow's interpreter; builds its environment when the flow asks for one."""
+        flow, ref = self.request.source.flow, self.request.source.ref
+        if not ref.python:
+            return sys.executable
+        if ref.python != AUTO:
+            return interpreter(ref.python, root=self.runs.state.parent, flow=flow.name)
+        requirements = _requirements_of(root, flow)
+        environments = Environments(folder=self.runs.state / "environments", env=self.runs.services.env)
+        return str(environments.build(requirements, flow=flow.name, flow_digest=ref.digest))
 
     def _stored_lines(self) -> Iterator[Line]:
         for planned in self._planned():
@@ -324,6 +360,7 @@ class _Job:
                 error=LineError(**stored.error) if stored.error else None,
                 duration_s=stored.duration_s,
                 tokens=stored.tokens,
+                cost_usd=stored.cost_usd,
                 aggregation_inputs=stored.aggregation_inputs,
             )
 
@@ -352,7 +389,7 @@ class _Job:
             if line.status == "completed":
                 _append(inputs, line.inputs)
                 _append(aggregation_inputs, line.aggregation_inputs)
-        worker = await self._runner_for_missing().worker()
+        worker = await (await self._runner_for_missing()).worker()
         metrics: Mapping[str, Any] = {}
         error: LineError | None = None
         if worker.has_aggregation:
@@ -360,6 +397,11 @@ class _Job:
         if error is None:
             self.runs.cache.store_aggregation(key, metrics)
         return metrics, error
+
+    def _model_calls(self) -> ModelCalls | None:
+        if self._account is None:
+            return None
+        return replace(self._account.summary(), prices_as_of=self.runs.services.prices_as_of)
 
     def _aggregates(self) -> bool:
         nodes = self.request.source.flow.data.get("nodes") or []
@@ -386,6 +428,8 @@ class _Job:
             started_at=self._started_at,
             ended_at=_now(),
             tokens=counts.tokens,
+            cost_usd=counts.cost_usd,
+            model_calls=self._model_calls(),
             stand_in=any(connection.type == "stand_in" for connection in request.connections.values()),
             versions=self._runner.versions if self._runner else {},
             target=self._target.id if self._target else None,
@@ -395,24 +439,46 @@ class _Job:
         )
 
 
+def _unfit_recording(request: RunRequest, misses: Sequence[str]) -> UsageError:
+    more = f"\nand {len(misses) - MISSES_SHOWN} more" if len(misses) > MISSES_SHOWN else ""
+    return UsageError.of(
+        f"the recording does not fit this run: {len(misses)} lines asked what it has no answer for",
+        where=request.label,
+        found="\n".join(misses[:MISSES_SHOWN]) + more,
+        fix="Record again with `--record FILE`, or run without `--replay`.",
+    )
+
+
 class _Counts:
     """What the record says of the lines, gathered while they are written."""
 
     def __init__(self) -> None:
         self.completed = self.failed = self.unmeasured = 0
         self.tokens: dict[str, int] = {}
+        self.misses: list[str] = []
+        self._usd = 0.0
+        self._priced = self._unpriced = 0
         self._hash = hashlib.sha256()
 
     def add(self, line: Line) -> None:
         setattr(self, line.status, getattr(self, line.status) + 1)
         for name, number in line.tokens.items():
             self.tokens[name] = self.tokens.get(name, 0) + number
+        self._usd += line.cost_usd or 0.0
+        self._priced += line.cost_usd is not None
+        self._unpriced += line.cost_usd is None and bool(line.tokens)
+        if line.error is not None and line.error.type == "ReplayMiss":
+            self.misses.append(f"row {line.row}: {line.error.message}")
         body = [line.row, line.repeat, line.status, line.inputs, line.outputs]
         self._hash.update(json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
 
     @property
     def total(self) -> int:
         return self.completed + self.failed + self.unmeasured
+
+    @property
+    def cost_usd(self) -> float | None:
+        return round(self._usd, 8) if self._priced and not self._unpriced else None
 
     @property
     def digest(self) -> str:
@@ -427,7 +493,29 @@ def _slug(source: FlowSource) -> str:
 def measured(line: Line) -> dict[str, float | None]:
     """Return what `${run.line.…}` refers to; None where it is not known."""
     tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
-    return {"duration_s": line.duration_s, **tokens, "cost_usd": getattr(line, "cost_usd", None)}
+    return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
+
+
+def _requirements_of(root: Path, flow: Flow) -> Path:
+    """Find the flow's requirements: in its folder, or beside the module of a callable.
+
+    Args:
+        root: the project folder in the copy of the flow.
+        flow: what its definition says.
+    """
+    folder = root / flow.path
+    if not flow.definition:
+        folder = root / posixpath.dirname(flow.entry.partition(":")[0].replace(".", "/"))
+    places = (folder / "requirements.txt", root / "src" / folder.relative_to(root) / "requirements.txt")
+    for place in places:
+        if place.is_file():
+            return place
+    raise UsageError.of(
+        "python: auto, but the flow has no requirements.txt",
+        where=flow.name,
+        expected="requirements.txt in the flow's folder, or beside the module of a callable",
+        fix="Add it, or name a Python.",
+    )
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:

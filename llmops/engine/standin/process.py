@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast, final
@@ -49,6 +49,7 @@ class StandInProcess:
 
     Args:
         latency_ms: added to every answer.
+        calls_per_second: calls beyond it get 429; None for no limit.
         port: 0 picks a free one.
         deadline_s: how long the server may take until it listens.
 
@@ -57,9 +58,18 @@ class StandInProcess:
         BackendError: it ended before it listened.
     """
 
-    def __init__(self, *, latency_ms: float = 0.0, port: int = 0, deadline_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        latency_ms: float = 0.0,
+        calls_per_second: float | None = None,
+        port: int = 0,
+        deadline_s: float = 30.0,
+    ) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  (`close` closes it)
-        self._child = _start_child(latency_ms=latency_ms, port=port, log=self._log)
+        self._child = _start_child(
+            ["--latency-ms", str(latency_ms), "--port", str(port), *_limit(calls_per_second)], self._log
+        )
         try:
             self.port = _read_port(self._child, self._log, deadline_s)
         except BaseException:
@@ -118,10 +128,13 @@ class StandInProcess:
         self.close()
 
 
-def _start_child(*, latency_ms: float, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    arguments = ["--port", str(port), "--latency-ms", str(latency_ms), "--exit-with-stdin"]
+def _limit(calls_per_second: float | None) -> list[str]:
+    return [] if calls_per_second is None else ["--calls-per-second", str(calls_per_second)]
+
+
+def _start_child(arguments: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "llmops.engine.standin", *arguments],
+        [sys.executable, "-m", "llmops.engine.standin", "--exit-with-stdin", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

@@ -32,11 +32,21 @@ class RequestRefused(Exception):
         message: for people.
         param: the parameter at fault, if any.
         code: OpenAI's error code, if there is a fitting one.
+        headers: of the answer.
     """
 
-    def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = headers or {}
         self.body = {"error": {"message": message, "type": "invalid_request_error", "param": param, "code": code}}
 
 

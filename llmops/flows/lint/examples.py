@@ -27,13 +27,14 @@ class FewShot:
 
     Args:
         closure: the flow's files.
+        without: the data set itself, relative to the top of the repository; it may lie in the flow's folder.
     """
 
-    def __init__(self, tree: FileTree, closure: Closure) -> None:
+    def __init__(self, tree: FileTree, closure: Closure, *, without: str = "") -> None:
         self._templates: list[tuple[str, str]] = []
         self._records: dict[str, list[tuple[frozenset[str], str]]] = {}
         for name, source in closure.files.items():
-            if not name.endswith((*_TEMPLATES, *_RECORDS, ".py")):
+            if source.path == without or not name.endswith((*_TEMPLATES, *_RECORDS, ".py")):
                 continue
             content = read(tree, source.path)
             if len(content) <= _LARGEST:
@@ -49,7 +50,7 @@ class FewShot:
                 if value in text:
                     return name
             for values, name in self._records.get(value, ()):
-                if not labels or (wanted and wanted <= values):
+                if wanted and wanted <= values:
                     return name
         return ""
 

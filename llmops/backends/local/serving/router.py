@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from llmops.backends.local.serving.request_log import NO_ANSWER, LoggedRequest, RequestKind
 from llmops.backends.local.serving.runtime import Runtime, private_from_json
 from llmops.backends.local.serving.served_deployment import SaturatedError, ServedDeployment, UnavailableError
-from llmops.backends.local.serving.upstream import UpstreamAnswer, UpstreamError
+from llmops.backends.local.serving.upstream import NotListeningError, UpstreamAnswer, UpstreamError
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -264,12 +264,20 @@ async def _exchange(
     """
     await deployment.enter(waits=waits)
     try:
-        upstream = await deployment.upstream()
-        answer = await upstream.send(request.scope["method"], request.target, request.headers(), request.body)
+        answer = await _send_to(deployment, request)
         return answer, await answer.read() if answer.is_whole else None
     except BaseException:
         deployment.leave()
         raise
+
+
+async def _send_to(deployment: ServedDeployment, request: _Request) -> UpstreamAnswer:
+    while True:
+        upstream = await deployment.upstream()
+        try:
+            return await upstream.send(request.scope["method"], request.target, request.headers(), request.body)
+        except NotListeningError:
+            deployment.lose(upstream)
 
 
 async def _within(work: Coroutine[Any, Any, T], limit_s: float, gone: asyncio.Future[None]) -> T:

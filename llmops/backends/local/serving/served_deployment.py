@@ -125,6 +125,13 @@ class ServedDeployment:
             await self._changed.wait()
         return self._upstream
 
+    def lose(self, upstream: Upstream) -> None:
+        """Take note that nobody listens there any more, before the end of the process is noticed."""
+        if self._upstream is upstream and self._process is not None:
+            upstream.close()
+            self._upstream = None
+            self._process.kill()
+
     async def drain(self, *, timeout_s: float) -> None:
         """Return when no request is in it, or the time is over; the caller lets no new ones in."""
         if self.in_flight:

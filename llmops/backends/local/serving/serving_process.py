@@ -33,9 +33,11 @@ class ServingSpec:
     """What a serving process needs.
 
     Attributes:
-        kind: `python` for a plain Python function, else prompt flow's.
+        kind: as the flow says; `callable` needs no prompt flow in the interpreter.
         folder: the flow's folder, working directory of the process.
-        flow_file: name of the definition in it; of a Python flow `package.module:function`.
+        flow_file: name of the definition in it.
+        entry: `module:name` of a callable.
+        threads: calls of a callable that may be in progress at once.
         paths: import roots, the folder first.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
     """
@@ -45,6 +47,8 @@ class ServingSpec:
     flow_file: str
     paths: Sequence[Path]
     python: str
+    entry: str = ""
+    threads: int = 64
     variants: Mapping[str, str] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
@@ -90,6 +94,10 @@ class ServingProcess:
         code = await self._process.wait()
         return _how_it_ended(code)
 
+    def kill(self) -> None:
+        """End the process at once; `wait` returns soon."""
+        _kill_session(self._process)
+
     async def stop(self) -> None:
         """End the process; what it is answering is broken off, so drain it first."""
         await _end(self._process, self._pump)
@@ -118,6 +126,9 @@ async def _greet(process: asyncio.subprocess.Process, spec: ServingSpec) -> dict
         "kind": spec.kind,
         "folder": str(spec.folder),
         "flow_file": spec.flow_file,
+        "entry": spec.entry,
+        "init": {},
+        "threads": spec.threads,
         "paths": list(map(str, spec.paths)),
         "variants": dict(spec.variants),
         "connections": {name: dict(value) for name, value in spec.connections.items()},
@@ -140,11 +151,15 @@ async def _end(process: asyncio.subprocess.Process, pump: asyncio.Future[None]) 
         pass
     finally:
         # Its own session: what the flow started goes too, also when the process itself ended first.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_session(process)
         await process.wait()
     await asyncio.wait({pump}, timeout=_STOP_S)
     pump.cancel()
+
+
+def _kill_session(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 async def _pump_log(process: asyncio.subprocess.Process, log: Path, secrets: Sequence[str]) -> None:

@@ -22,6 +22,10 @@ class UpstreamError(Exception):
     """The server could not be reached, or went away before its answer was complete."""
 
 
+class NotListeningError(UpstreamError):
+    """Nobody listens: the request was not sent."""
+
+
 @dataclass(eq=False)
 class UpstreamAnswer:
     """The head of an answer; the body is read once, with `read` or `pieces`."""
@@ -86,20 +90,18 @@ class Upstream:
         Cancelling it closes the connection, which tells the server that nobody waits any more.
 
         Raises:
+            NotListeningError: no connection.
             UpstreamError: no answer; whether the request was read is not known.
         """
-        connection: _Connection | None = None
+        connection = self._take() or await self._open()
         try:
-            connection = self._take() or await _Connection.open(self.port)
             connection.write(method, target, headers, body)
             return await self._read_head(connection)
         except (OSError, EOFError, asyncio.LimitOverrunError, ValueError) as error:
-            if connection is not None:
-                connection.close()
+            connection.close()
             raise UpstreamError(f"no answer: {str(error) or type(error).__name__}") from error
         except BaseException:
-            if connection is not None:
-                connection.close()
+            connection.close()
             raise
 
     def give_back(self, connection: _Connection) -> None:
@@ -118,6 +120,12 @@ class Upstream:
                 return connection
             connection.close()
         return None
+
+    async def _open(self) -> _Connection:
+        try:
+            return await _Connection.open(self.port)
+        except OSError as error:
+            raise NotListeningError(f"no connection: {error}") from error
 
     async def _read_head(self, connection: _Connection) -> UpstreamAnswer:
         status, headers = await connection.head()

@@ -25,10 +25,13 @@ def load(message: dict[str, Any]) -> Any:
 def _prepare_promptflow(message: dict[str, Any]) -> None:
     """Offer the devkit's names, connections and variables exactly as the worker does."""
     from _llmops_worker import promptflow_flow as worker
+    from _llmops_worker import surroundings
 
+    surroundings.enter(message)
     worker._offer_devkit_names()
     definition = worker._definition(Path(message["folder"]) / message["flow_file"], message["variants"])
-    worker._set_environment(definition, message["environment_variables"], message["connections"])
+    variables = {**definition.get("environment_variables", {}), **message["environment_variables"]}
+    surroundings.set_environment(variables, message["connections"])
     worker._require_llm_tool(definition)
     _offer_connections({name: worker._connection(name, value) for name, value in message["connections"].items()})
 

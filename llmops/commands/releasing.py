@@ -1,0 +1,279 @@
+"""What deploy, promote and roll back share: from a verified version to a rollout and its record."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from typing import Any
+
+from llmops.backends.protocols import DeploymentRequest, Runs
+from llmops.backends.registry import Delivery, open_runs
+from llmops.commands.context import Context
+from llmops.commands.preparation import Prepared, evaluation_requests, prepare
+from llmops.commands.targets import Target, Tools
+from llmops.config.connections import ResolvedConnection, identity, resolve_connections
+from llmops.config.layers import Options, layer
+from llmops.core.documents import to_json
+from llmops.core.release_rules import Strategy
+from llmops.core.rollout import Plan, Wanted
+from llmops.core.rollout_checks import Judgement
+from llmops.core.rollout_state import Action
+from llmops.core.rollout_steps import say_split
+from llmops.delivery.driver import Driver, Result
+from llmops.delivery.endpoint_judge import EndpointJudge
+from llmops.delivery.package import Package
+from llmops.errors import LlmopsError, UsageError
+from llmops.flows.folder import connections_in_use, read_flow_in
+from llmops.flows.tree import WorkingTree
+from llmops.hosts.identity import identify
+from llmops.records import Line, RunRecord, write_record
+from llmops.releases import ModelRecord, RolloutRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """One version on its way to one endpoint."""
+
+    context: Context
+    tools: Tools
+    target: Target
+    delivery: Delivery
+
+    def want(self, action: Action, model: ModelRecord | None, strategy: Strategy | None = None) -> Wanted:
+        """Say what is wanted; without a model the version is left open, as a roll back does."""
+        rules = self.target.environment.rollout
+        who = identify(self.context.env)
+        version = model.version if model else ""
+        return Wanted(
+            id=f"{action}-{uuid.uuid4().hex[:12]}",
+            action=action,
+            endpoint=self.target.endpoint,
+            experiment=self.target.experiment.name,
+            version=version,
+            digest=model.digest if model else "",
+            rules=rules,
+            strategy=strategy or rules.strategy,
+            evaluate=rules.evaluate,
+            at=self.now(),
+            by=who.name,
+            link=who.link,
+        )
+
+    def now(self) -> str:
+        """Return the time in ISO 8601, UTC."""
+        return datetime.fromtimestamp(self.tools.clock.now(), timezone.utc).isoformat(timespec="seconds")
+
+    def driver(self, judge: Judge, find: Callable[[str], tuple[ModelRecord, Package]]) -> Driver:
+        """Build the driver.
+
+        Args:
+            judge: of the endpoint's deployments.
+            find: version to its record and verified package; asked when a deployment is made.
+        """
+        who = identify(self.context.env)
+
+        def request(name: str, tags: Mapping[str, str]) -> DeploymentRequest:
+            model, package = find(tags["llmops.version"])
+            return self._request(name, tags, model, package)
+
+        return Driver(
+            endpoints=self.delivery.endpoints,
+            clock=self.tools.clock,
+            judge=judge,
+            request=request,
+            owner=who.name,
+            link=who.link,
+            say=self.context.say,
+        )
+
+    def conclude(
+        self, wanted: Wanted, result: Result, *, json_output: bool, quiet: str = "", approvals: Sequence[str] = ()
+    ) -> int:
+        """Write the record of a rollout, say how it went, and return the exit code.
+
+        Args:
+            wanted: what was to be reached.
+            result: how it went.
+            json_output: write the record instead of a sentence.
+            quiet: the sentence for a rollout that had nothing to do.
+            approvals: who approved.
+        """
+        record = replace(_record(wanted, result, self.target, self.now()), approvals=approvals)
+        if result.steps:
+            write_record(self.target.project.state / "rollouts" / f"{record.id}.json", record)
+        if json_output:
+            self.context.write(json.dumps(to_json(record), indent=2))
+        else:
+            self.context.write(quiet if not result.steps and quiet else self._say(record))
+        return record.exit_code
+
+    def _request(self, name: str, tags: Mapping[str, str], model: ModelRecord, package: Package) -> DeploymentRequest:
+        environment, experiment = self.target.environment, self.target.experiment
+        return DeploymentRequest(
+            name=name,
+            model=model,
+            package=package.folder,
+            connections=find_connections(self.target, package, self.context.env),
+            environment_variables={**environment.environment_variables, **experiment.environment_variables},
+            tags=tags,
+            settings=environment.serving,
+        )
+
+    def _say(self, record: RolloutRecord) -> str:
+        place = f"{record.endpoint} (environment '{record.environment}')"
+        where = f"{record.experiment} --environment {record.environment}"
+        if record.outcome == "done":
+            text = f"{place}: version {record.version} has all traffic" if record.version else f"{place}: done"
+            return f"{text}, on deployment {record.deployment}" if record.deployment else text
+        if record.outcome == "returned":
+            seen = f" It had seen {record.requests} live requests." if record.requests else ""
+            back = f"the traffic is back where it was, on {record.previous}" if record.previous else "nothing serves"
+            return f"{place}: version {record.version} was turned back; {back}.\n  {record.reason}.{seen}"
+        again = f"llmops {record.action} {where}"
+        again += f" --version {record.version}" if record.action == "deploy" else ""
+        return f"{place}: stopped; the last split stands.\n  {record.reason}\nNext: {again}, or llmops status"
+
+
+def find_connections(target: Target, package: Package, env: Mapping[str, str]) -> Mapping[str, ResolvedConnection]:
+    """Resolve the connections that the packaged flow uses.
+
+    Raises:
+        UsageError: the environment lacks one, or a secret's variable is not set.
+    """
+    manifest = package.manifest
+    root = package.folder / manifest.project
+    flow = read_flow_in(WorkingTree(root, top=package.folder), manifest.flow.path)
+    names = sorted({use.name for use in connections_in_use(flow, manifest.flow.variants)})
+    missing = [name for name in names if name not in target.environment.connections]
+    if missing:
+        raise UsageError.of(
+            f"the environment '{target.environment.name}' lacks a connection that version uses",
+            found=", ".join(missing),
+            expected=", ".join(target.environment.connections) or "a connection in the environment's file",
+        )
+    return resolve_connections({name: target.environment.connections[name] for name in names}, env)
+
+
+def build_judge(release: Release, package: Package, stack: ExitStack) -> EndpointJudge:
+    """Build the judge of a version's deployments, from the experiment's own data, evaluators and gate.
+
+    Raises:
+        UsageError: the experiment is not ready to be evaluated.
+    """
+    target, context = release.target, release.context
+    flags = Options(environment=target.environment.name, dataset=target.environment.rollout.evaluate_dataset or None)
+    selection = layer(target.project, target.experiment.name, env=context.env, flags=flags)
+    prepared = prepare(target.project, selection, context.env)
+    scorer = _Scorer(release=release, prepared=prepared, stack=stack)
+    connections = find_connections(target, package, context.env)
+    return EndpointJudge(
+        endpoints=release.delivery.endpoints,
+        endpoint=target.endpoint,
+        clock=release.tools.clock,
+        state=target.project.state,
+        manifest=package.manifest,
+        experiment=prepared.experiment,
+        environment=target.environment.name,
+        dataset=prepared.dataset,
+        data=prepared.data,
+        connections={name: identity(connection) for name, connection in connections.items()},
+        stand_in=any(connection.type == "stand_in" for connection in connections.values()),
+        score=scorer.score,
+        read_lines=scorer.lines,
+    )
+
+
+@dataclass
+class _Scorer:
+    """Scores the lines of a run by the experiment's evaluators; opens what it needs when it is first asked."""
+
+    release: Release
+    prepared: Prepared
+    stack: ExitStack
+    _runs: Runs | None = None
+
+    def score(self, run: RunRecord) -> Mapping[str, RunRecord]:
+        requests = evaluation_requests(self.prepared, run, label="")
+        outcomes = self._open().run(list(requests.values()), self.release.context.progress)
+        self.release.context.progress.close()
+        return {name: _required(outcome) for name, outcome in zip(requests, outcomes, strict=True)}
+
+    def lines(self, run: RunRecord) -> Iterator[Line]:
+        return self._open().lines(run)
+
+    def _open(self) -> Runs:
+        if self._runs is None:
+            context, target = self.release.context, self.release.target
+            runs = open_runs(self.prepared.environment, target.project.state, context.env, context.say)
+            self._runs = self.stack.enter_context(runs)
+        return self._runs
+
+
+@dataclass(frozen=True)
+class LateJudge:
+    """A judge that is built when it is first asked; a roll back mostly needs none."""
+
+    build: Callable[[], EndpointJudge]
+
+    def probe(self, deployment: str, rows: int) -> Judgement:
+        """See `Judge.probe`."""
+        return self.build().probe(deployment, rows)
+
+    def evaluate(self, deployment: str, dataset: str, keep: Callable[[], None]) -> Judgement:
+        """See `Judge.evaluate`."""
+        return self.build().evaluate(deployment, dataset, keep)
+
+
+Judge = EndpointJudge | LateJudge
+
+
+def describe_plan(plan: Plan, wanted: Wanted, traffic: Mapping[str, int]) -> str:
+    """Show a plan as it would be applied."""
+    head = f"{plan.endpoint}: now {say_split(traffic)}; wanted version {wanted.version} ({wanted.digest[:19]})"
+    if not plan.steps:
+        return f"{head}\nNothing to do: it is so already."
+    return "\n".join([head, *(f"{number:>3}. {step}" for number, step in enumerate(plan.steps, start=1))])
+
+
+def plan_to_json(plan: Plan, wanted: Wanted) -> dict[str, Any]:
+    """Write a plan for a machine."""
+    return {
+        "endpoint": plan.endpoint,
+        "version": wanted.version,
+        "digest": wanted.digest,
+        "steps": [{"step": type(step).__name__, "does": str(step), **to_json(step)} for step in plan.steps],
+    }
+
+
+def _record(wanted: Wanted, result: Result, target: Target, now: str) -> RolloutRecord:
+    return RolloutRecord(
+        id=wanted.id,
+        action=wanted.action,
+        experiment=wanted.experiment,
+        environment=target.environment.name,
+        endpoint=wanted.endpoint,
+        version=result.version or wanted.version,
+        digest=wanted.digest,
+        outcome=result.outcome,
+        exit_code=result.exit_code,
+        deployment=result.deployment,
+        previous=result.previous,
+        verdict=result.verdict,
+        requests=result.requests,
+        reason=result.reason,
+        by=wanted.by,
+        link=wanted.link,
+        started_at=wanted.at,
+        ended_at=now,
+        steps=result.steps,
+    )
+
+
+def _required(outcome: RunRecord | LlmopsError) -> RunRecord:
+    if isinstance(outcome, LlmopsError):
+        raise outcome
+    return outcome

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops.backends.local.serving.serving_process import FlowRefusedError, ServingProcess, ServingSpec
+from llmops.backends.local.serving.upstream import Upstream
+
+MODULE = """\
+import sys
+
+print("imported", "s3cr3t", file=sys.stderr)
+
+def plain(name: str, times: int = 1):
+    return name * times
+
+async def later(name: str):
+    return {"greeting": "hello " + name, "prompt_flow": "promptflow" in sys.modules}
+
+def broken(name):
+    raise ValueError("no " + name)
+"""
+
+
+def spec(folder: Path, entry: str) -> ServingSpec:
+    (folder / "greet.py").write_text(MODULE)
+    return ServingSpec(
+        kind="callable",
+        folder=folder,
+        flow_file="greet.py",
+        entry=entry,
+        paths=[folder],
+        python=sys.executable,
+        secrets=["s3cr3t"],
+    )
+
+
+def ask(folder: Path, entry: str, *bodies: object) -> list[tuple[int, Mapping[str, Any]]]:
+    """Serve a function and send it bodies."""
+
+    async def run() -> list[tuple[int, Mapping[str, Any]]]:
+        process = await ServingProcess.start(spec(folder, entry), folder / "log" / "serving.log")
+        try:
+            upstream = Upstream(process.port)
+            answers = []
+            for body in bodies:
+                answer = await upstream.send("POST", b"/score", [], json.dumps(body).encode())
+                answers.append((answer.status, json.loads(await answer.read())))
+            upstream.close()
+            return answers
+        finally:
+            await process.stop()
+
+    return asyncio.run(run())
+
+
+def test_a_plain_function_is_served(tmp_path: Path) -> None:
+    answers = ask(tmp_path, "greet:plain", {"name": "ab"}, {"name": "ab", "times": 2})
+    assert answers == [(200, {"output": "ab"}), (200, {"output": "abab"})]
+
+
+def test_an_async_function_is_served_without_prompt_flow(tmp_path: Path) -> None:
+    assert ask(tmp_path, "greet:later", {"name": "Ana"}) == [(200, {"greeting": "hello Ana", "prompt_flow": False})]
+
+
+def test_wrong_inputs_are_the_callers_and_what_is_raised_is_the_flows(tmp_path: Path) -> None:
+    answers = ask(tmp_path, "greet:broken", {}, {"name": "x", "more": 1}, [1], {"name": "x"})
+    assert [(status, body["error"]["message"]) for status, body in answers] == [
+        (400, "missing inputs: name"),
+        (400, "unknown inputs: more"),
+        (400, "the body is no JSON object"),
+        (500, "ValueError: no x"),
+    ]
+
+
+def test_what_the_flow_prints_is_in_the_log_without_secrets(tmp_path: Path) -> None:
+    ask(tmp_path, "greet:plain")
+    assert (tmp_path / "log" / "serving.log").read_text() == "imported ***\n"
+
+
+def test_a_function_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FlowRefusedError, match="AttributeError: module 'greet' has no attribute 'nobody'"):
+        ask(tmp_path, "greet:nobody")

@@ -1,0 +1,228 @@
+"""A checked project and the fake backend behind its environments, for the commands of delivery."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmops.backends.fake import Behaviour, FakeBackend, Fault
+from llmops.backends.protocols import Answer
+from llmops.backends.registry import Delivery
+from llmops.commands.context import Context
+from llmops.commands.deploy import deploy
+from llmops.commands.models import list_models, show_model, verify_model
+from llmops.commands.promote import promote
+from llmops.commands.register import register
+from llmops.commands.rollback import rollback
+from llmops.commands.status import status
+from llmops.commands.targets import Tools
+from llmops.config.layers import Options
+from llmops.config.model import Environment
+from tests.projects import TinyProject, make_project
+
+ENVIRONMENT = """\
+backend: local
+rollout:
+  steps: [{percent: 10, bake_s: 20}, {percent: 50, bake_s: 10}]
+  bake_s: 10
+"""
+
+
+class Silence:
+    """`Progress` for nobody."""
+
+    def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
+        """See `Progress.update`."""
+
+    def close(self) -> None:
+        """See `Progress.close`."""
+
+
+def right(inputs: Mapping[str, Any]) -> Answer:
+    """Answer as the project's flow does."""
+    return Answer(status=200, outputs={"answer": inputs["question"][::-1]}, duration_s=0.01)
+
+
+@dataclass
+class Shop:
+    """One project, one backend, and the commands as a user would call them.
+
+    Attributes:
+        out: what was written to standard output, one entry per command; said: to standard error.
+        faults: of the next driver.
+    """
+
+    project: TinyProject
+    backend: FakeBackend
+    env: dict[str, str] = field(default_factory=dict)
+    out: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+    faults: Sequence[Fault] = ()
+
+    @property
+    def context(self) -> Context:
+        return Context(
+            folder=self.project.root, env=self.env, write=self.out.append, say=self.said.append, progress=Silence()
+        )
+
+    @property
+    def tools(self) -> Tools:
+        return Tools(open_delivery=self._open, clock=self.backend.clock)
+
+    def register(self, *, run: str | None = None, without_verdict: str | None = None) -> dict[str, Any]:
+        return self._json(
+            lambda: register(
+                context=self.context,
+                tools=self.tools,
+                experiment="tiny",
+                run=run,
+                without_verdict=without_verdict,
+                flags=Options(),
+                json_output=True,
+            )
+        )
+
+    def deploy(self, environment: str = "dev", version: str | None = None, **options: Any) -> int:
+        chosen = {"strategy": None, "dry_run": False, "clean": False, "json_output": False, **options}
+        return deploy(
+            context=self.context,
+            tools=self.tools,
+            experiment="tiny",
+            environment=environment,
+            version=version,
+            **chosen,
+        )
+
+    def promote(self, *, approvals: Sequence[str] = (), evidence: Path | None = None) -> int:
+        return promote(
+            context=self.context,
+            tools=self.tools,
+            experiment="tiny",
+            source="dev",
+            to="prod",
+            approvals=approvals,
+            evidence=evidence,
+            strategy=None,
+            json_output=False,
+        )
+
+    def rollback(self, environment: str = "dev", to: str | None = None) -> int:
+        return rollback(
+            context=self.context,
+            tools=self.tools,
+            experiment="tiny",
+            environment=environment,
+            to=to,
+            reason="a test wants it",
+            json_output=False,
+        )
+
+    def status(self) -> dict[str, Any]:
+        return self._json(
+            lambda: status(context=self.context, tools=self.tools, experiment=None, environment=None, json_output=True)
+        )
+
+    def models(self) -> list[dict[str, Any]]:
+        shown = self._json(
+            lambda: list_models(context=self.context, tools=self.tools, environment="dev", json_output=True)
+        )
+        models: list[dict[str, Any]] = shown["models"]
+        return models
+
+    def show(self) -> dict[str, Any]:
+        return self._json(
+            lambda: show_model(
+                context=self.context, tools=self.tools, model="tiny", version=None, environment="dev", json_output=True
+            )
+        )
+
+    def show_after_register(self) -> dict[str, Any]:
+        self.register()
+        return self.show()
+
+    def verify(self, package: Path | None = None) -> tuple[int, dict[str, str]]:
+        code = verify_model(
+            context=self.context,
+            tools=self.tools,
+            model="tiny",
+            version=None,
+            environment="dev",
+            package=package,
+            json_output=True,
+        )
+        return code, {link["name"]: link["state"] for link in json.loads(self.out[-1])["links"]}
+
+    def change_flow(self, text: str = "# another version\n") -> None:
+        """Change the flow, so that its content is another, and check it."""
+        path = self.project.root / "flows/answer/answer.py"
+        path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+        self.check()
+
+    def check(self) -> None:
+        answer = self.project.run("check", "--baseline", "none")
+        assert answer.code == 0, answer.err
+
+    def behave(self, digest: str, behaviour: Behaviour) -> None:
+        self.backend.behaviours[digest] = behaviour
+
+    def serving(self, environment: str = "dev") -> dict[str, int]:
+        """Say which versions serve how much."""
+        endpoint = self.backend.see(f"tiny-{environment}")
+        if endpoint is None:
+            return {}
+        return {endpoint.deployments[name].version: percent for name, percent in endpoint.traffic.items()}
+
+    def packages(self) -> list[Path]:
+        """List the folders of the registry."""
+        assert self.backend.folder
+        return sorted(self.backend.folder.iterdir())
+
+    def rollouts(self) -> list[dict[str, Any]]:
+        """Read every record of a rollout, oldest first."""
+        folder = self.project.root / ".llmops/rollouts"
+        paths = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+        return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+    @contextmanager
+    def _open(self, environment: Environment, *_: object) -> Iterator[Delivery]:
+        del environment
+        registry, endpoints = self.backend.connect(self.faults)
+        self.faults = ()
+        yield Delivery(registry, endpoints)
+
+    def _json(self, command: Callable[[], int]) -> dict[str, Any]:
+        command()
+        shown: dict[str, Any] = json.loads(self.out[-1])
+        return shown
+
+
+class _Forever(dict[str, Behaviour]):
+    """Every content answers rightly unless a test says otherwise."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        del default
+        return super().get(key, Behaviour(answer=right))
+
+
+def checked_project(folder: Path) -> TinyProject:
+    """Make the project and its first verdict."""
+    project = make_project(folder)
+    for name in ("dev", "prod"):
+        project.write(f"config/environments/{name}.yaml", ENVIRONMENT)
+    project.commit("environments")
+    answer = project.run("check", "--baseline", "none")
+    assert answer.code == 0, answer.err
+    return project
+
+
+def open_shop(template: TinyProject, folder: Path) -> Shop:
+    """Copy a checked project, and put an empty backend behind it."""
+    shutil.copytree(template.root, folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
+    backend = FakeBackend(folder=folder / "registry", behaviours=_Forever())
+    (folder / "registry").mkdir()
+    return Shop(project=TinyProject(folder / "project"), backend=backend)
