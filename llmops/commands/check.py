@@ -13,6 +13,7 @@ from typing import NamedTuple
 from llmops.backends.protocols import RunRequest, Runs
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
+from llmops.commands.host_report import add_summaries, annotate_errors, annotate_verdicts, outcome_of, set_outputs
 from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
 from llmops.commands.draws import batches, read_draw_order
 from llmops.commands.repeats import with_repeats
@@ -28,6 +29,7 @@ from llmops.evaluators.verdict import Case, decide, draw_positions, judge_case
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
 from llmops.reports import console
 from llmops.reports.model_calls import describe_calls
+from llmops.reports.redaction import redact
 from llmops.reports.write import write_reports
 
 
@@ -84,6 +86,7 @@ def check(
         if not json_output:
             _show(context, result)
     context.progress.close()
+    exit_code = first_to_report(result.exit_code for result in results)
     if json_output:
         context.write(json.dumps({"experiments": [_to_json(result) for result in results]}, indent=2))
     elif len(results) > 1:
@@ -91,7 +94,16 @@ def check(
         context.write(
             console.render_several(verdicts, width=context.width, color=context.color, encoding=context.encoding)
         )
-    return first_to_report(result.exit_code for result in results)
+    if not json_output:
+        _tell_host(context, project, results, exit_code)
+    return exit_code
+
+
+def _tell_host(context: Context, project: Project, results: Sequence[Checked], exit_code: ExitCode) -> None:
+    annotate_verdicts(context, project, [result.verdict for result in results if result.verdict])
+    annotate_errors(context, {result.experiment: result.error for result in results if result.error})
+    add_summaries(context, [Path(result.reports["markdown"]) for result in results if result.reports])
+    set_outputs(context, {"outcome": outcome_of(exit_code), "exit_code": str(int(exit_code))})
 
 
 def _prepare_all(
@@ -148,6 +160,8 @@ def _check_one(
             )
             repeated = with_repeats(prepared, baseline, add_repeats)
             verdict = _Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
+        if prepared.experiment.redact:
+            verdict = redact(verdict)
         folder = output or prepared.project.state / "reports" / verdict.id
         reports = {kind: str(path) for kind, path in write_reports(verdict, folder).items()}
     except LlmopsError as error:
