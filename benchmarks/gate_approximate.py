@@ -93,7 +93,9 @@ def report(found: list[Rates]) -> str:
 def main() -> int:
     """Print the table, or write it into a page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", type=Path, help="a page with the markers <!-- approximate --> and <!-- end approximate -->")
+    parser.add_argument(
+        "--write", type=Path, help="a page with the markers <!-- approximate --> and <!-- end approximate -->"
+    )
     page = parser.parse_args().write
     text = report(list(measure()))
     print(text)
