@@ -27,9 +27,9 @@ ENVIRONMENT = """\
 backend: local
 requires: {verdict: false}
 rollout:
-  steps: [{percent: 30, bake_s: 4}]
+  steps: [{percent: 30, bake_s: 8}]
   bake_s: 1
-  checks: {max_error_rate: 0, max_latency_s: 4}
+  checks: {max_error_rate: 0, max_latency_s: 3}
   lease_s: 10
 """
 REVERSES = "return question[::-1]"
@@ -81,15 +81,17 @@ class Released:
     def __init__(self, project: TinyProject) -> None:
         self.project = project
         self.flow = (project.root / "flows/answer/answer.py").read_text(encoding="utf-8")
+        self.definition = (project.root / "flows/answer/flow.dag.yaml").read_text(encoding="utf-8")
         assert REVERSES in self.flow
 
     @property
     def endpoints(self) -> LocalEndpoints:
         return LocalEndpoints(self.project.root / ".llmops/endpoints", Environment(name="local"), {})
 
-    def register(self, answer: str) -> None:
-        """Register the flow with another way to answer."""
+    def register(self, answer: str, *, output: str = "answer") -> None:
+        """Register the flow with another way to answer, and another name for that."""
         self.project.write("flows/answer/answer.py", self.flow.replace(REVERSES, answer))
+        self.project.write("flows/answer/flow.dag.yaml", self.definition.replace("answer: {type", f"{output}: {{type"))
         done = self.project.run("register", "tiny", "--without-verdict", "a test")
         assert done.code == 0, done.err
 
@@ -139,24 +141,20 @@ def test_no_request_fails_through_deploy_and_rollback(serving_first: Released) -
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("answer", "output", "code", "reason"),
     [
-        pytest.param("return 'nonsense'", "accuracy", id="worse"),
-        pytest.param("raise KeyError(question)", "probe", id="fails"),
-        pytest.param("return {'other': question}", "answer", id="wrong-outputs"),
+        pytest.param("return 'nonsense'", "answer", 10, "accuracy", id="worse"),
+        pytest.param("raise KeyError(question)", "answer", 10, "Execution failure in 'answer': (KeyError)", id="fails"),
+        pytest.param(REVERSES, "reply", 11, "20 were not measured", id="wrong-outputs"),
     ],
 )
 def test_a_bad_version_is_turned_back_before_it_sees_a_request(
-    serving_first: Released, answer: str, reason: str
+    serving_first: Released, answer: str, output: str, code: int, reason: str
 ) -> None:
-    serving_first.register(answer)
-    if reason == "answer":
-        serving_first.project.replace("flows/answer/flow.dag.yaml", "answer: {type", "reply: {type")
-        serving_first.register(REVERSES)
-        serving_first.project.replace("flows/answer/flow.dag.yaml", "reply: {type", "answer: {type")
+    serving_first.register(answer, output=output)
     with Client(serving_first.endpoints) as client:
         done, record = serving_first.deploy()
-    assert (done.code, record["outcome"], record["requests"]) == (10, "returned", 0), done.err
+    assert (done.code, record["outcome"], record["requests"]) == (code, "returned", 0), done.err
     assert reason in record["reason"]
     assert (client.statuses, serving_first.traffic()) == ({200}, {"1": 100})
 
@@ -165,7 +163,7 @@ def test_a_bad_version_is_turned_back_before_it_sees_a_request(
     ("answer", "reason"),
     [
         pytest.param("assert question != 'live'; return question[::-1]", "failed", id="fails"),
-        pytest.param("time.sleep(6 * (question == 'live')); return question[::-1]", "latency", id="slow"),
+        pytest.param("time.sleep(4 * (question == 'live')); return question[::-1]", "latency", id="slow"),
     ],
 )
 def test_a_version_that_is_bad_at_live_requests_only_is_caught_in_its_first_step(
