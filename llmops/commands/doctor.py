@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from llmops import __version__
@@ -151,7 +152,7 @@ def _look(context: Context, environment: str | None, *, offline: bool) -> Iterat
     yield _look_at_llm_tool(project)
     yield _look_at_state(project)
     for chosen in _choose(project, environment):
-        yield from _look_at_environment(chosen, context.env, offline=offline)
+        yield from _look_at_environment(chosen, context.env, project.state, offline=offline)
 
 
 def _look_at_python() -> Check:
@@ -234,7 +235,9 @@ def _choose(project: Project, environment: str | None) -> Sequence[Environment]:
     return [project.environments[environment]]
 
 
-def _look_at_environment(environment: Environment, env: Mapping[str, str], *, offline: bool) -> Iterator[Check]:
+def _look_at_environment(
+    environment: Environment, env: Mapping[str, str], state: Path, *, offline: bool
+) -> Iterator[Check]:
     for name, connection in environment.connections.items():
         title = f"{environment.name}: connection {name}"
         try:
@@ -243,19 +246,19 @@ def _look_at_environment(environment: Environment, env: Mapping[str, str], *, of
                 yield Check(name=title, level="ok", found="the stand-in model, which is no real model")
                 continue
             if not offline:
-                with ModelServices(environment.stand_in, env) as services:
+                with ModelServices(environment, env, state) as services:
                     services.check_reachable({name: resolved})
         except LlmopsError as error:
             problem = error.problems[0]
             found = f"{problem.what}" + (f" ({problem.found})" if problem.found else "")
             yield Check(name=title, level="error", found=found, fix=problem.fix, exit_code=error.exit_code)
             continue
-        state = (
+        answer = (
             "keys are present"
             if offline or connection.type in ("custom", "serverless")
             else "answers and takes the key"
         )
-        yield Check(name=title, level="ok", found=f"{connection.type}: {state}")
+        yield Check(name=title, level="ok", found=f"{connection.type}: {answer}")
     if environment.backend == "azure":
         yield from _look_at_azure(environment.name, env, offline=offline)
 
