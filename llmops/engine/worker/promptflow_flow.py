@@ -44,7 +44,7 @@ class LlmToolMissingError(Exception):
 def load(message: dict[str, Any]) -> PromptFlow:
     """Load a flow with promptflow-core's executor; whatever it raises goes to the driver."""
     folder = Path(message["folder"])
-    os.environ.setdefault("PF_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PF_LOGGING_LEVEL", "CRITICAL" if message["trace"] else "ERROR")
     os.environ.setdefault("PF_DISABLE_TRACING", "true")
     surroundings.enter(message)
     _offer_devkit_names()
