@@ -63,9 +63,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         yield link
-        wrapped = type(link).__module__.partition(".")[0] == "promptflow"
-        link = (
-            (getattr(link, "_ex", None) or getattr(link, "inner_exception", None) or link.__cause__)
-            if wrapped
-            else None
-        )
+        link = _wrapped(link) if type(link).__module__.partition(".")[0] == "promptflow" else None
+
+
+def _wrapped(link: BaseException) -> BaseException | None:
+    """Find what an error of promptflow wraps; some of its classes hold the other's text there instead."""
+    found = (getattr(link, "_ex", None), getattr(link, "inner_exception", None), link.__cause__)
+    return next((error for error in found if isinstance(error, BaseException)), None)
