@@ -75,6 +75,8 @@ def run_batches(request: dict[str, Any]) -> dict[str, Any]:
 def main() -> int:
     """Run from the command line."""
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    if "workers" in request:
+        os.environ["PF_WORKER_COUNT"] = str(request["workers"])
     prepare(Path(request["home"]))
     print(json.dumps(run_batches(request)))
     return 0

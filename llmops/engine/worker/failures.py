@@ -66,7 +66,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = _wrapped(link) if type(link).__module__.partition(".")[0] == "promptflow" else None
 
 
-def _wrapped(link: BaseException) -> BaseException | None:
-    """Find what an error of promptflow wraps; some of its classes hold the other's text there instead."""
-    found = (getattr(link, "_ex", None), getattr(link, "inner_exception", None), link.__cause__)
-    return next((error for error in found if isinstance(error, BaseException)), None)
+def _wrapped(error: BaseException) -> BaseException | None:
+    """Return what an error of promptflow's wraps; some of its classes keep a text under the same name."""
+    candidates = (getattr(error, "_ex", None), getattr(error, "inner_exception", None), error.__cause__)
+    return next((link for link in candidates if isinstance(link, BaseException)), None)
