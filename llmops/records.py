@@ -176,6 +176,7 @@ class RunRecord(Record):
         metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
         aggregation_error: why the aggregation nodes did not end.
         lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
+        log: name of the file, in `.llmops/logs/`, that took what the flow printed; other runs of the flow share it.
     """
 
     kind: ClassVar[str] = "run"
@@ -202,6 +203,7 @@ class RunRecord(Record):
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     aggregation_error: LineError | None = None
     lines_digest: str = ""
+    log: str = ""
 
     @property
     def lines(self) -> int:

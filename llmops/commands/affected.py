@@ -144,7 +144,9 @@ class _Finder:
         experiment = self.project.experiments[name]
         reasons = [*self._judge_configuration(experiment), *self._judge_data(experiment), *self._judge_locks()]
         flows = {experiment.flow: f"flow {experiment.flow}"}
-        flows |= {entry.flow: f"evaluator {key} ({entry.flow})" for key, entry in experiment.evaluators.items()}
+        flows |= {
+            entry.flow: f"evaluator {key} ({entry.flow})" for key, entry in experiment.evaluators.items() if entry.flow
+        }
         changes: dict[str, Sequence[Change]] = {}
         for path, title in flows.items():
             found = self._judge_flow(path)

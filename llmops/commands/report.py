@@ -91,7 +91,7 @@ def _write(found: Found, output: Path | None, formats: Sequence[Format], *, is_s
 
 def _show(context: Context, found: Sequence[Found], written: Sequence[dict[str, str]], missing: Sequence[str]) -> None:
     verdicts = [one.verdict for one in found]
-    look = {"width": context.width, "color": context.color, "encoding": context.encoding}
+    look: dict[str, Any] = {"width": context.width, "color": context.color, "encoding": context.encoding}
     if len(found) == 1:
         context.write(console.render(verdicts[0], **look, paths=written[0]))
     elif found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from llmops.backends.fake import Behaviour
+from llmops.backends.fake import Behaviour, Fault, Killed
 from llmops.backends.protocols import Answer
 from llmops.core.release_rules import Rollout
 from llmops.delivery.driver import Driver, Result
@@ -22,12 +22,14 @@ class Scenario:
         prepare: brings the world there; command: what is tried, again and again.
         serves: version to percent once it is over, whatever went wrong on the way.
         exit_code: of a run in which nothing goes wrong.
+        previous: version that a roll back would lead to afterwards; empty when there is none.
     """
 
     prepare: Callable[[World], object]
     command: Command
     serves: Mapping[str, int]
     exit_code: int = 0
+    previous: str = ""
 
 
 def deploy(version: int, rules: Rollout = RULES, **changes: object) -> Command:
@@ -68,23 +70,20 @@ def _first_and_gate(world: World) -> None:
 
 
 def _half_way(world: World) -> None:
-    """Leave version 2 at 10 % with a driver that is gone."""
-    _first(world)
-    from llmops.backends.fake import Fault, Killed
-
-    driver = world.driver([Fault(at=_index_of_bake(world), kind="die-before")])
+    """Leave version 3 at 10 % over version 2, with a driver that is gone."""
+    _second(world)
+    driver = world.driver([Fault(at=_index_of_bake(), kind="die-before")])
     try:
-        deploy(2)(driver)
+        deploy(3)(driver)
     except Killed:
         world.let_leases_expire()
 
 
-def _index_of_bake(world: World) -> int:
+def _index_of_bake() -> int:
     trial = World()
-    _first(trial)
+    _second(trial)
     start = len(trial.backend.calls)
-    deploy(2)(trial.driver())
-    del world
+    deploy(3)(trial.driver())
     methods = [call.method for call in trial.backend.calls[start:]]
     return methods.index("measure")
 
@@ -104,11 +103,11 @@ DROPPED = replace(RULES, keep_failed=False)
 
 SCENARIOS: Mapping[str, Scenario] = {
     "first deploy": Scenario(lambda _: None, deploy(1), {"1": 100}),
-    "upgrade": Scenario(_first, deploy(2), {"2": 100}),
-    "upgrade with mirroring": Scenario(_first, deploy(2, MIRRORED), {"2": 100}),
-    "blue-green": Scenario(_first, deploy(2, strategy="blue-green"), {"2": 100}),
-    "third version, the first one goes": Scenario(_second, deploy(3), {"3": 100}),
-    "promote": Scenario(_first, deploy(2, action="promote"), {"2": 100}),
+    "upgrade": Scenario(_first, deploy(2), {"2": 100}, previous="1"),
+    "upgrade with mirroring": Scenario(_first, deploy(2, MIRRORED), {"2": 100}, previous="1"),
+    "blue-green": Scenario(_first, deploy(2, strategy="blue-green"), {"2": 100}, previous="1"),
+    "third version, the first one goes": Scenario(_second, deploy(3), {"3": 100}, previous="2"),
+    "promote": Scenario(_first, deploy(2, action="promote"), {"2": 100}, previous="1"),
     "deployment never healthy": Scenario(_first_and(2, Behaviour(fate="unhealthy")), deploy(2), {"1": 100}, 5),
     "deployment fails": Scenario(_first_and(2, Behaviour(fate="failed")), deploy(2), {"1": 100}, 10),
     "failed probe": Scenario(_first_and(2, Behaviour(answer=_wrong_names)), deploy(2), {"1": 100}, 10),
@@ -117,7 +116,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "failed step": Scenario(_first_and(2, Behaviour(error_rate=0.5)), deploy(2), {"1": 100}, 10),
     "slow version": Scenario(_first_and(2, Behaviour(latency_s=1.0)), deploy(2), {"1": 100}, 10),
     "roll back": Scenario(_second, roll_back(), {"1": 100}),
-    "roll back of a deploy that died": Scenario(_half_way, roll_back(), {"1": 100}),
+    "roll back of a deploy that died": Scenario(_half_way, roll_back(), {"2": 100}, previous="1"),
     "roll back to a version that is gone": Scenario(_without_previous, roll_back("1"), {"1": 100}),
-    "deploy over a deploy that died": Scenario(_half_way, deploy(3), {"3": 100}),
+    "deploy over a deploy that died": Scenario(_half_way, deploy(4), {"4": 100}, previous="2"),
 }

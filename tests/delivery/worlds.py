@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from llmops.backends.fake import Behaviour, Call, FakeBackend, FakeEndpoints, FakeRegistry, Fault, Killed
-from llmops.backends.protocols import DeploymentRequest
+from llmops.backends.protocols import Answer, DeploymentRequest
 from llmops.core.endpoint import Endpoint, is_valid_split
 from llmops.core.release_rules import Checks, Rollout, TrafficStep
 from llmops.core.rollout import Wanted
 from llmops.core.rollout_checks import Judgement
 from llmops.core.rollout_state import EVALUATED, PROBED, Underway, failure_of, is_ours, is_proven, read_state
 from llmops.delivery.driver import Driver, Result
+from llmops.delivery.lease import retry
 from llmops.errors import LlmopsError
 from llmops.releases import ModelRecord
 
@@ -64,7 +66,7 @@ class ScriptedJudge:
         """See `Judge.probe`."""
         self._refuse_to_repeat(deployment, PROBED)
         for row in range(rows):
-            answer = self.endpoints.score(self.endpoint, {"row": row}, deployment=deployment)
+            answer = self._ask(deployment, row)
             if answer.status != 200 or "row" not in (answer.outputs or {}):
                 return Judgement(exit_code=10, sentence=f"row {row}: status {answer.status}, wrong outputs")
         return Judgement(exit_code=0, sentence=f"{rows} rows answered")
@@ -74,11 +76,15 @@ class ScriptedJudge:
         del dataset
         self._refuse_to_repeat(deployment, EVALUATED)
         for row in range(2):
-            self.endpoints.score(self.endpoint, {"row": row}, deployment=deployment)
+            self._ask(deployment, row)
             keep()
-        observed = self.endpoints.observe(self.endpoint)
+        observed = retry(lambda: self.endpoints.observe(self.endpoint), self.endpoints.backend.clock)
         digest = observed.deployments[deployment].digest if observed else ""
         return Judgement(exit_code=self.gates.get(digest, 0), sentence="gate", verdict=f"verdict-{deployment}")
+
+    def _ask(self, deployment: str, row: int) -> Answer:
+        ask = partial(self.endpoints.score, self.endpoint, {"row": row}, deployment=deployment)
+        return retry(ask, self.endpoints.backend.clock)
 
     def _refuse_to_repeat(self, deployment: str, tag: str) -> None:
         endpoint = self.endpoints.backend.see(self.endpoint)
@@ -176,7 +182,7 @@ def _find_problem(endpoint: Endpoint, *, served: bool, evaluated: set[tuple[str,
 
 def _request(registry: FakeRegistry, name: str, tags: Mapping[str, str]) -> DeploymentRequest:
     version = int(tags["llmops.version"])
-    registry.find("web", str(version))
+    retry(lambda: registry.find("web", str(version)), registry.backend.clock)
     return DeploymentRequest(name=name, model=model_of(version), package=Path(), tags=tags)
 
 

@@ -1,2 +1,2 @@
 def shout(word: str) -> dict:
-    return {'loud': word.upper(), 'size': len(word)}
+    return {"loud": word.upper(), "size": len(word)}
