@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.commands.context import Context
+from llmops.commands.host_report import set_outputs
 from llmops.config.document import parse_document
 from llmops.config.load import ENVIRONMENTS, EXPERIMENTS, find_root, load_project
 from llmops.config.model import Experiment, Project
@@ -75,7 +76,8 @@ def affected(
     Args:
         base: a branch, tag or commit: its merge base with HEAD is compared; all zeros, which is what GitHub says of a
             first push, stands for no commit; None for the target branch of the pull request, else `origin/HEAD`.
-        matrix: print one line of JSON, the matrix of this CI system, and nothing else.
+        matrix: print one line of JSON, the matrix of this CI system, and nothing else. In a job it also becomes the
+            step output `matrix`, beside `count` and `experiments`, the names with a space between them.
 
     Raises:
         UsageError: the ref does not exist, a shallow clone does not hold the merge base, or the configuration is wrong.
@@ -87,8 +89,11 @@ def affected(
         raise UsageError.of("nothing to compare with", where="affected", fix="Name a branch or commit: --base main")
     commit = None if _NO_COMMIT.fullmatch(chosen) else merge_base(root, chosen)
     answer = find_affected(project, commit, summarise=matrix is None)
+    names = [item.experiment for item in answer.affected]
     if matrix is not None:
-        context.write(json.dumps(build_matrix(matrix, [item.experiment for item in answer.affected])))
+        written = json.dumps(build_matrix(matrix, names))
+        context.write(written)
+        set_outputs(context, {"matrix": written, "count": str(len(names)), "experiments": " ".join(names)})
     elif json_output:
         context.write(json.dumps(_to_json(answer), indent=2, ensure_ascii=False))
     else:

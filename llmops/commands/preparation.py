@@ -106,6 +106,20 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, n
     )
 
 
+def prepare_flow(
+    project: Project, experiment: Experiment, environment: Environment, env: Mapping[str, str]
+) -> tuple[FlowSource, Mapping[str, ResolvedConnection], Mapping[str, str]]:
+    """Read an experiment's flow alone, without its data: the flow, its connections, its environment variables.
+
+    Raises:
+        UsageError: the flow or a connection cannot be used.
+    """
+    source = read_source(WorkingTree(project.root), experiment)
+    variables = _variables(environment, experiment)
+    connections = _connections(environment, [(source, variables)], env, needs_keys=True)
+    return source, _used_by(source, connections, variables), variables
+
+
 def _read_evaluator(tree: WorkingTree, evaluator: Evaluator) -> FlowSource:
     if evaluator.builtin is None:
         return read_source(tree, evaluator)
@@ -240,8 +254,10 @@ def _flow_ref(
     )
 
 
-def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_required: bool = True) -> RunRequest:
-    """Ask for a run of the experiment's flow (or of its baseline)."""
+def run_request(
+    prepared: Prepared, source: FlowSource, *, label: str, rows: Sequence[int] | None = None, is_required: bool = True
+) -> RunRequest:
+    """Ask for a run of the experiment's flow (or of its baseline), over all rows or some of them."""
     experiment = prepared.experiment
     return RunRequest(
         label=label,
@@ -254,6 +270,7 @@ def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_requir
         connections=_used_by(source, prepared.connections, _variables(prepared.environment, experiment)),
         environment_variables=_variables(prepared.environment, experiment),
         repeats=experiment.repeat,
+        rows=rows,
         concurrency=experiment.concurrency,
         line_timeout_s=experiment.line_timeout_s,
         is_required=is_required,
