@@ -171,6 +171,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("experiment", metavar="EXPERIMENT")
     _add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
+    parser.add_argument("--estimate", action="store_true", help="say what the run would use, and run nothing")
     _add_model_use(parser)
     _add_json(parser)
 
@@ -185,6 +186,7 @@ def _run(arguments: argparse.Namespace) -> int:
         ref=arguments.ref,
         json_output=arguments.json,
         use=_model_use(arguments),
+        estimates=arguments.estimate,
     )
 
 
