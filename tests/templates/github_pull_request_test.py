@@ -149,7 +149,7 @@ def test_hostile_text_in_title_branch_and_answers_does_nothing(
     runner.run(WORKFLOW)
     assert list(tmp_path.rglob("pwned")) == []
     lines = [line for job in ("plan", "check", "report") for leg in runner.jobs[job] for line in commands_in(leg)]
-    assert all(line.startswith("::error file=config/experiments/tiny.yaml,") for line in lines)
+    assert [line for line in lines if not line.startswith("::error file=config/experiments/tiny.yaml,")] == []
     assert "::error::pwned" not in github.comments[0]["body"]
 
 
