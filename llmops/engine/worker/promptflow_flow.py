@@ -43,6 +43,7 @@ class LlmToolMissingError(Exception):
 
 def load(message: dict[str, Any]) -> PromptFlow:
     """Load a flow with promptflow-core's executor; whatever it raises goes to the driver."""
+    os.environ.setdefault("PF_LOGGING_LEVEL", "CRITICAL" if message["trace"] else "ERROR")
     definition = prepare(message)
     from promptflow.executor import FlowExecutor
 

@@ -1,5 +1,5 @@
 class Shout:
-    def __call__(self, word: str) -> dict:
+    def __call__(self, word: str):
         return {"size": len(word)}
 
     def __aggregate__(self, lines: list) -> dict:
