@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,18 +14,23 @@ from llmops.backends.protocols import RunRequest, Runs
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
 from llmops.commands.draws import batches, read_draw_order
+from llmops.commands.flow_changes import find_changes
+from llmops.commands.host_report import add_summaries, annotate_errors, annotate_verdicts, outcome_of, set_outputs
 from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
 from llmops.commands.repeats import with_repeats
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.config.model import Project
 from llmops.core.limits import MetricSpec
+from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, first_to_report
 from llmops.evaluators.evaluation import evaluate_run
 from llmops.evaluators.slices import read_slices
 from llmops.evaluators.verdict import Case, decide, draw_positions, judge_case
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
 from llmops.reports import console
+from llmops.reports.model_calls import describe_calls
+from llmops.reports.redaction import redact
 from llmops.reports.write import write_reports
 
 
@@ -54,6 +59,7 @@ def check(
     output: Path | None,
     json_output: bool,
     add_repeats: int = 0,
+    use: ModelUse | None = None,
 ) -> int:
     """Check experiments; what is wrong with the configuration is said before any line runs.
 
@@ -63,22 +69,25 @@ def check(
         output: folder for the reports; `.llmops/reports/<verdict>/` when None.
         json_output: write one JSON document instead of tables.
         add_repeats: measure each row this many times more than at the last look, and pool; 0 adds none.
+        use: recordings and faults; the budget is the experiment's.
 
     Returns:
         The exit code of the experiment that is worst off, by `errors.first_to_report`.
     """
     project = load_project(find_root(context.folder))
     chosen = pick_experiments(project, experiments)
-    prepared = _prepare_all(project, [one.name for one in chosen], context.env, flags)
+    use = use or ModelUse()
+    prepared = _prepare_all(project, [one.name for one in chosen], context.env, flags, needs_keys=not use.replay)
     _require_room_for_looks(prepared, add_repeats)
     results = []
     for one in prepared:
         folder = output / one.experiment.name if output and len(prepared) > 1 else output
-        result = _check_one(context, one, flags, baseline, folder, add_repeats)
+        result = _check_one(context, one, flags, baseline, folder, add_repeats, use)
         results.append(result)
         if not json_output:
             _show(context, result)
     context.progress.close()
+    exit_code = first_to_report(result.exit_code for result in results)
     if json_output:
         context.write(json.dumps({"experiments": [_to_json(result) for result in results]}, indent=2))
     elif len(results) > 1:
@@ -86,15 +95,26 @@ def check(
         context.write(
             console.render_several(verdicts, width=context.width, color=context.color, encoding=context.encoding)
         )
-    return first_to_report(result.exit_code for result in results)
+    if not json_output:
+        _tell_host(context, project, results, exit_code)
+    return exit_code
 
 
-def _prepare_all(project: Project, names: Sequence[str], env: Mapping[str, str], flags: Options) -> list[Prepared]:
+def _tell_host(context: Context, project: Project, results: Sequence[Checked], exit_code: ExitCode) -> None:
+    annotate_verdicts(context, project, [result.verdict for result in results if result.verdict])
+    annotate_errors(context, {result.experiment: result.error for result in results if result.error})
+    add_summaries(context, [Path(result.reports["markdown"]) for result in results if result.reports])
+    set_outputs(context, {"outcome": outcome_of(exit_code), "exit_code": str(int(exit_code))})
+
+
+def _prepare_all(
+    project: Project, names: Sequence[str], env: Mapping[str, str], flags: Options, *, needs_keys: bool
+) -> list[Prepared]:
     prepared: list[Prepared] = []
     problems: list[Problem] = []
     for name in names:
         try:
-            prepared.append(prepare(project, layer(project, name, env=env, flags=flags), env))
+            prepared.append(prepare(project, layer(project, name, env=env, flags=flags), env, needs_keys=needs_keys))
         except UsageError as error:
             problems.extend(error.problems)
     if problems:
@@ -118,17 +138,32 @@ def _require_room_for_looks(prepared: Sequence[Prepared], add_repeats: int) -> N
 
 
 def _check_one(
-    context: Context, prepared: Prepared, flags: Options, asked: str | None, output: Path | None, add_repeats: int
+    context: Context,
+    prepared: Prepared,
+    flags: Options,
+    asked: str | None,
+    output: Path | None,
+    add_repeats: int,
+    use: ModelUse,
 ) -> Checked:
     name = prepared.experiment.name
     try:
         with ExitStack() as resources:
             baseline = find_baseline(prepared, asked, env=context.env, flags=flags, resources=resources)
             runs = resources.enter_context(
-                open_runs(prepared.environment, prepared.project.state, context.env, context.say)
+                open_runs(
+                    prepared.environment,
+                    prepared.project.state,
+                    context.env,
+                    context.say,
+                    replace(use, budget=prepared.experiment.budget),
+                )
             )
             repeated = with_repeats(prepared, baseline, add_repeats)
             verdict = _Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
+            verdict = replace(verdict, changes=find_changes(baseline.source, prepared.flow))
+        if prepared.experiment.redact:
+            verdict = redact(verdict)
         folder = output or prepared.project.state / "reports" / verdict.id
         reports = {kind: str(path) for kind, path in write_reports(verdict, folder).items()}
     except LlmopsError as error:
@@ -184,6 +219,7 @@ class _Check:
             baseline_reason=self.baseline.reason,
             baseline_problem=problem,
             notes=self._notes(),
+            remarks=_describe_models([*requests, *old], outcomes),
             slices=read_slices(self.prepared.data, self.prepared.experiment.gate, rows and frozenset(rows)),
             order=None if drawn is None else draw_positions(drawn, len(drawn)),
         )
@@ -192,7 +228,11 @@ class _Check:
     def _is_unchanged(self) -> bool:
         """Whether the baseline is the very flow that is checked, so that one run serves both."""
         old, new = self.baseline.source, self.prepared.flow
-        return old is not None and (old.ref.digest, old.ref.variants) == (new.ref.digest, new.ref.variants)
+        return old is not None and (old.ref.digest, old.ref.variants, old.ref.nodes) == (
+            new.ref.digest,
+            new.ref.variants,
+            new.ref.nodes,
+        )
 
     def _baseline_requests(self, rows: Sequence[int] | None) -> list[RunRequest]:
         if self.baseline.source is None or self._is_unchanged:
@@ -231,6 +271,13 @@ class _Check:
         if not self.prepared.experiment.gate.thresholds:
             notes.append("no threshold is set: only failed and unmeasured rows are judged")
         return notes
+
+
+def _describe_models(requests: Sequence[RunRequest], outcomes: Sequence[RunRecord | LlmopsError]) -> list[str]:
+    """Say of each run what its models were asked in this invocation."""
+    found = zip(requests, outcomes, strict=True)
+    calls = ((request.label, one.model_calls) for request, one in found if isinstance(one, RunRecord))
+    return [f"model calls of {label}: {text}" for label, made in calls if made and (text := describe_calls(made))]
 
 
 def specs_of(prepared: Prepared) -> Mapping[str, Mapping[str, MetricSpec]]:

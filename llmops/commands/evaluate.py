@@ -12,6 +12,7 @@ from llmops.commands.preparation import evaluation_requests, prepare
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.core.documents import to_json
+from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import ExitCode, LlmopsError, UsageError
 from llmops.evaluators.evaluation import evaluate_run
 from llmops.records import EvaluationRecord, RunRecord, read_record
@@ -40,7 +41,8 @@ def evaluate(*, context: Context, run: str, flags: Options, json_output: bool) -
             expected=record.dataset.digest,
             fix=f"Run `llmops run {record.experiment}` again.",
         )
-    with open_runs(prepared.environment, project.state, context.env, context.say) as runs:
+    use = ModelUse(budget=prepared.experiment.budget)
+    with open_runs(prepared.environment, project.state, context.env, context.say, use) as runs:
         requests = evaluation_requests(prepared, record, label="")
         outcomes = runs.run(list(requests.values()), context.progress)
         records = {name: _required(outcome) for name, outcome in zip(requests, outcomes, strict=True)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
@@ -11,26 +12,40 @@ from llmops.commands.preparation import prepare, read_source_at, run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.core.documents import to_json
+from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import ExitCode, LlmopsError
 from llmops.records import RunRecord
+from llmops.reports.model_calls import describe_calls
 
 
-def run(*, context: Context, experiment: str, flags: Options, ref: str | None, json_output: bool) -> int:
+def run(
+    *,
+    context: Context,
+    experiment: str,
+    flags: Options,
+    ref: str | None,
+    json_output: bool,
+    use: ModelUse | None = None,
+) -> int:
     """Run every row that is not in the cache and write the run record.
 
     Args:
         ref: run the flow as it stands at this git ref instead of the working tree.
         json_output: write the record instead of a sentence.
+        use: recordings and faults; the budget is the experiment's.
 
     Returns:
         0: lines that failed are in the record, and `llmops gate` judges them.
     """
     project = load_project(find_root(context.folder))
     pick_experiments(project, [experiment])
-    prepared = prepare(project, layer(project, experiment, env=context.env, flags=flags), context.env)
+    use = use or ModelUse()
+    selection = layer(project, experiment, env=context.env, flags=flags)
+    prepared = prepare(project, selection, context.env, needs_keys=not use.replay)
+    use = replace(use, budget=prepared.experiment.budget)
     with ExitStack() as resources:
         source = read_source_at(prepared, ref, resources) if ref else prepared.flow
-        runs = resources.enter_context(open_runs(prepared.environment, project.state, context.env, context.say))
+        runs = resources.enter_context(open_runs(prepared.environment, project.state, context.env, context.say, use))
         (record,) = runs.run([run_request(prepared, source, label=experiment)], context.progress)
     context.progress.close()
     if isinstance(record, LlmopsError):
@@ -40,10 +55,14 @@ def run(*, context: Context, experiment: str, flags: Options, ref: str | None, j
 
 
 def describe_run(record: RunRecord) -> str:
-    """Say in two lines how a run ended and what to do next."""
+    """Say in a few lines how a run ended and what to do next."""
     counts = f"{record.completed} completed, {record.failed} failed, {record.unmeasured} unmeasured"
     label = " (stand-in model, not a real model)" if record.stand_in else ""
-    return (
-        f"{record.id}: {counts}; {record.cached} of {record.lines} from the cache{label}\n"
-        f"Next: llmops evaluate {record.id}"
+    calls = describe_calls(record.model_calls) if record.model_calls else ""
+    return "\n".join(
+        [
+            f"{record.id}: {counts}; {record.cached} of {record.lines} from the cache{label}",
+            *([f"Model calls: {calls}"] if calls else []),
+            f"Next: llmops evaluate {record.id}",
+        ]
     )

@@ -154,16 +154,20 @@ def resolve_connection(connection: Connection, name: str, env: Mapping[str, str]
 
 
 def resolve_connections(
-    connections: Mapping[str, Connection], env: Mapping[str, str]
+    connections: Mapping[str, Connection], env: Mapping[str, str], *, needs_values: bool = True
 ) -> Mapping[str, ResolvedConnection]:
     """Expand the references of several connections; see `resolve_connection`.
+
+    Args:
+        needs_values: False takes a variable that is not set for an empty one.
 
     Raises:
         UsageError: the problems of all of them.
     """
     problems: list[Problem] = []
     resolved = {
-        name: _Resolver(connection, name, env, problems.append).resolve() for name, connection in connections.items()
+        name: _Resolver(connection, name, env, problems.append, needs_values=needs_values).resolve()
+        for name, connection in connections.items()
     }
     if problems:
         raise UsageError(*problems)
@@ -172,8 +176,15 @@ def resolve_connections(
 
 class _Resolver:
     def __init__(
-        self, connection: Connection, name: str, env: Mapping[str, str], report: Callable[[Problem], None]
+        self,
+        connection: Connection,
+        name: str,
+        env: Mapping[str, str],
+        report: Callable[[Problem], None],
+        *,
+        needs_values: bool,
     ) -> None:
+        self.needs_values = needs_values
         self.connection = connection
         self.name = name
         self.env = env
@@ -223,6 +234,8 @@ class _Resolver:
 
     def report_missing(self, field: str, variable: str) -> None:
         where = f"connections.{self.name}.{field}"
+        if not self.needs_values:
+            return
         if not variable:
             self.report(Problem(what=f"missing key '{field}'", where=where, expected="a value or ${env:NAME}"))
             return

@@ -95,7 +95,7 @@ def as_number(value: Any) -> float | None:
 def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -> Metric:
     spec = spec or MetricSpec(kind="opaque")
     reported = as_number(logged.metrics.get(name))
-    if spec.score == name and name not in logged.metrics and not logged.error:
+    if name not in logged.metrics and not logged.error and _is_ours_to_form(name, spec):
         return metric_of_rows(name, logged.evaluator, scores, spec)
     problem = _why_no_value(logged, name, reported)
     if problem or spec.score is None:
@@ -106,6 +106,11 @@ def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -
         note = f"the evaluator logged {reported:g}, but the mean of {spec.score!r} over its rows is {mean:g}"
         return _bare(name, logged.evaluator, scores, spec, reported, note)
     return metric
+
+
+def _is_ours_to_form(name: str, spec: MetricSpec) -> bool:
+    """Whether the metric needs no word of the evaluator: an output under its own name, a percentile or a sum of one."""
+    return spec.score is not None and (spec.score == name or spec.kind in {"percentile", "sum"})
 
 
 def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:

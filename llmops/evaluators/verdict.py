@@ -52,6 +52,7 @@ class Case:
         baseline: None when there is none; `baseline_reason` says why, or which it is.
         baseline_problem: why a baseline that exists could not be run or measured; empty otherwise.
         notes: sentences for the report.
+        remarks: sentences for the report that decide nothing, so that they are no part of the evidence.
         slices: column of the data set to its value in each row that ran, as text.
         order: positions of the rows that ran in the order in which they were drawn; None when all are judged at once.
     """
@@ -65,6 +66,7 @@ class Case:
     baseline_reason: str
     baseline_problem: str = ""
     notes: Sequence[str] = ()
+    remarks: Sequence[str] = ()
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     order: Sequence[int] | None = None
 
@@ -201,7 +203,7 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
         evidence=f"sha256:{case.evidence}",
         created_at=created_at,
         stand_in=run.stand_in,
-        notes=[*case.notes, *_error_rate_notes(case.gate, findings, len(earlier) + 1)],
+        notes=[*case.notes, *case.remarks, *_error_rate_notes(case.gate, findings, len(earlier) + 1)],
         looks=[*earlier, _look(case, findings, decided, len(earlier) + 1, created_at)],
     )
 
