@@ -110,7 +110,7 @@ def _add(commands: Any, name: str, summary: str, run: Callable[[argparse.Namespa
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, command=name)
     return parser
 
 
@@ -175,14 +175,27 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _add_run(commands: Any) -> None:
     parser = _add(commands, "run", "run an experiment's flow over its data set", _run)
-    parser.add_argument("experiment", metavar="EXPERIMENT")
+    parser.add_argument("experiment", metavar="EXPERIMENT", nargs="?")
+    parser.add_argument("--file", metavar="FILE", type=Path, help="run as this run file of prompt flow says, instead")
     _add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
+    parser.add_argument("--estimate", action="store_true", help="say what the run would use, and run nothing")
     _add_model_use(parser)
     _add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if _names_a_file(arguments, arguments.experiment, "EXPERIMENT"):
+        from llmops.commands.run_file import run_file
+
+        return run_file(
+            context=_context(),
+            file=arguments.file,
+            environment=arguments.environment or os.environ.get("LLMOPS_ENVIRONMENT"),
+            run=None,
+            evaluate=False,
+            json_output=arguments.json,
+        )
     from llmops.commands.run import run
 
     return run(
@@ -192,22 +205,110 @@ def _run(arguments: argparse.Namespace) -> int:
         ref=arguments.ref,
         json_output=arguments.json,
         use=_model_use(arguments),
+        estimates=arguments.estimate,
     )
 
 
 def _add_evaluate(commands: Any) -> None:
     parser = _add(commands, "evaluate", "score the lines of a run with the experiment's evaluators", _evaluate)
-    parser.add_argument("recorded_run", metavar="RUN", help="the id that `llmops run` printed")
+    parser.add_argument("recorded_run", metavar="RUN", nargs="?", help="the id that `llmops run` printed")
+    parser.add_argument("--file", metavar="FILE", type=Path, help="a run file of prompt flow that names the evaluation")
+    parser.add_argument("--run", metavar="RUN", dest="target", help="with --file: id or name of the run to evaluate")
     _add_layered(parser)
     _add_json(parser)
 
 
+def _names_a_file(arguments: argparse.Namespace, positional: str | None, name: str) -> bool:
+    """Say whether a run file is asked for; it stands in the place of the positional argument."""
+    if (arguments.file is None) == (positional is None):
+        found = "both" if positional else "neither"
+        raise UsageError.of(f"give {name} or --file", where=f"llmops {arguments.command}", found=found)
+    return arguments.file is not None
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
+    if _names_a_file(arguments, arguments.recorded_run, "RUN"):
+        from llmops.commands.run_file import run_file
+
+        return run_file(
+            context=_context(),
+            file=arguments.file,
+            environment=arguments.environment or os.environ.get("LLMOPS_ENVIRONMENT"),
+            run=arguments.target,
+            evaluate=True,
+            json_output=arguments.json,
+        )
     from llmops.commands.evaluate import evaluate
 
     return evaluate(
         context=_context(), run=arguments.recorded_run, flags=_options(arguments), json_output=arguments.json
     )
+
+
+def _add_test(commands: Any) -> None:
+    parser = _add(commands, "test", "run one input through a flow and show what each node did", _test)
+    parser.add_argument("flow", metavar="FLOW", help="an experiment, or a flow: folder, file or callable")
+    parser.add_argument(
+        "--inputs", metavar="NAME=VALUE", nargs="+", default=[], help="inputs, or one file whose first row is taken"
+    )
+    parser.add_argument("--interactive", action="store_true", help="ask for inputs until the end of input")
+    parser.add_argument("--variants", metavar="NODE=VARIANT,…", help="variants of nodes")
+    parser.add_argument("--init", metavar="NAME=VALUE", nargs="+", default=[], help="arguments of the flow's class")
+    parser.add_argument("--environment", metavar="E", help="environment whose connections are used")
+    _add_json(parser)
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    from llmops.commands.test import Wish, chat, test
+
+    wish = Wish(
+        flow=arguments.flow,
+        environment=arguments.environment,
+        inputs=arguments.inputs,
+        variants=arguments.variants,
+        init=arguments.init,
+    )
+    if arguments.interactive:
+        return chat(context=_context(), wish=wish, read=_read_line)
+    return test(context=_context(), wish=wish, json_output=arguments.json)
+
+
+def _read_line(prompt: str) -> str | None:
+    try:
+        return input(prompt)
+    except EOFError:
+        return None
+
+
+def _add_runs(commands: Any) -> None:
+    parser = _add(commands, "runs", "list, show, compare and export runs", _runs)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    listing = actions.add_parser("list", help="every run, newest first", allow_abbrev=False)
+    showing = actions.add_parser("show", help="one run: what it was made of, metrics, lines", allow_abbrev=False)
+    comparing = actions.add_parser("compare", help="two or more runs side by side, with the rows that differ")
+    logs = actions.add_parser("logs", help="what a run's flow printed", allow_abbrev=False)
+    exporting = actions.add_parser("export", help="the lines of a run as JSON Lines or CSV", allow_abbrev=False)
+    for one in (showing, logs, exporting):
+        one.add_argument("recorded_run", metavar="RUN", help="id, the beginning of one, or name")
+    comparing.add_argument("recorded_runs", metavar="RUN", nargs="+", help="ids or names")
+    exporting.add_argument("--output", metavar="FILE", type=Path, help="a .jsonl or .csv file; standard output if none")
+    for one in (listing, showing, comparing):
+        _add_json(one)
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from llmops.commands import runs
+
+    context = _context()
+    if arguments.action == "list":
+        return runs.list_runs(context=context, json_output=arguments.json)
+    if arguments.action == "show":
+        return runs.show_run(context=context, run=arguments.recorded_run, json_output=arguments.json)
+    if arguments.action == "compare":
+        return runs.compare_runs(context=context, runs=arguments.recorded_runs, json_output=arguments.json)
+    if arguments.action == "logs":
+        return runs.show_logs(context=context, run=arguments.recorded_run)
+    return runs.export_run(context=context, run=arguments.recorded_run, output=arguments.output)
 
 
 def _add_gate(commands: Any) -> None:
@@ -874,6 +975,8 @@ _COMMANDS = (
     _add_check,
     _add_run,
     _add_evaluate,
+    _add_test,
+    _add_runs,
     _add_gate,
     _add_selftest,
     _add_report,

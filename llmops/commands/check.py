@@ -13,6 +13,7 @@ from typing import NamedTuple
 from llmops.backends.protocols import RunRequest, Runs
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
+from llmops.commands.flow_changes import find_changes
 from llmops.commands.host_report import add_summaries, annotate_errors, annotate_verdicts, outcome_of, set_outputs
 from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
 from llmops.commands.draws import batches, read_draw_order
@@ -160,6 +161,7 @@ def _check_one(
             )
             repeated = with_repeats(prepared, baseline, add_repeats)
             verdict = _Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
+            verdict = replace(verdict, changes=find_changes(baseline.source, prepared.flow))
         if prepared.experiment.redact:
             verdict = redact(verdict)
         folder = output or prepared.project.state / "reports" / verdict.id

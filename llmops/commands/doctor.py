@@ -253,12 +253,12 @@ def _look_at_environment(
             found = f"{problem.what}" + (f" ({problem.found})" if problem.found else "")
             yield Check(name=title, level="error", found=found, fix=problem.fix, exit_code=error.exit_code)
             continue
-        reached = (
+        answer = (
             "keys are present"
             if offline or connection.type in ("custom", "serverless")
             else "answers and takes the key"
         )
-        yield Check(name=title, level="ok", found=f"{connection.type}: {reached}")
+        yield Check(name=title, level="ok", found=f"{connection.type}: {answer}")
     if environment.backend == "azure":
         yield from _look_at_azure(environment.name, env, offline=offline)
 

@@ -17,13 +17,13 @@ from llmops.hosts.detect import NONE
 from llmops.hosts.host import Annotation, Env, Host, worst_first
 from llmops.records import VerdictRecord
 from llmops.reports.plain_text import defuse_log_commands, show_line
-from llmops.reports.summary import findings_to_read, name_limit, say
+from llmops.reports.summary import OUTCOME_WORDS, findings_to_read, name_limit, say
 
 _PLACE = re.compile(r"(?P<file>[^:]+):(?P<line>\d+)(?:: .*)?", re.DOTALL)
 
 
 def annotate_verdicts(context: Context, project: Project | None, verdicts: Sequence[VerdictRecord]) -> None:
-    """Show each limit that was not met at the line of the configuration that sets it.
+    """Show each limit that was not met where the configuration sets it, and beside it the prompts that changed.
 
     Args:
         project: None when its files are not at hand; the remarks then belong to no file.
@@ -31,6 +31,8 @@ def annotate_verdicts(context: Context, project: Project | None, verdicts: Seque
     if context.host is NONE:
         return
     annotations = [item for verdict in verdicts for item in _annotations(context, project, verdict)]
+    if project is not None:
+        annotations += [item for verdict in verdicts for item in _prompt_annotations(context, project, verdict)]
     for annotation in worst_first(annotations):
         context.write(context.host.annotate(annotation))
 
@@ -82,6 +84,21 @@ def _annotations(context: Context, project: Project | None, verdict: VerdictReco
             file=file,
             line=line,
         )
+
+
+def _prompt_annotations(context: Context, project: Project, verdict: VerdictRecord) -> Iterator[Annotation]:
+    """Point at the prompts that changed, when something was not met."""
+    if verdict.outcome == "pass":
+        return
+    for change in verdict.changes:
+        if change.is_prompt and change.file:
+            yield Annotation(
+                level="note",
+                title=show_line(f"{verdict.experiment} {OUTCOME_WORDS[verdict.outcome]}: a prompt changed", 200),
+                message=defuse_log_commands(show_line(change.text, 1_000)),
+                file=in_workspace(project, context.host, context.env, change.file),
+                line=change.line,
+            )
 
 
 def limit_steps(gate: Gate, finding: Finding) -> Steps:

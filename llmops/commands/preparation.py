@@ -106,6 +106,20 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, n
     )
 
 
+def prepare_flow(
+    project: Project, experiment: Experiment, environment: Environment, env: Mapping[str, str]
+) -> tuple[FlowSource, Mapping[str, ResolvedConnection], Mapping[str, str]]:
+    """Read an experiment's flow alone, without its data: the flow, its connections, its environment variables.
+
+    Raises:
+        UsageError: the flow or a connection cannot be used.
+    """
+    source = read_source(WorkingTree(project.root), experiment)
+    variables = _variables(environment, experiment)
+    connections = _connections(environment, [(source, variables)], env, needs_keys=True)
+    return source, _used_by(source, connections, variables), variables
+
+
 def _read_evaluator(tree: WorkingTree, evaluator: Evaluator) -> FlowSource:
     if evaluator.builtin is None:
         return read_source(tree, evaluator)

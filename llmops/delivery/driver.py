@@ -391,6 +391,7 @@ class _Attempt:
 
     def _probe(self, step: Probe) -> str:
         digest = self._deployment(step.deployment).digest
+        self._keeper.confirm()
         judgement = self._driver.judge.probe(step.deployment, step.rows)
         self._require(judgement)
         self._tag(step.deployment, {PROBED: digest})
@@ -398,6 +399,7 @@ class _Attempt:
 
     def _evaluate(self, step: Evaluate) -> str:
         digest = self._deployment(step.deployment).digest
+        self._keeper.confirm()
         judgement = self._driver.judge.evaluate(step.deployment, step.dataset, self._keeper.keep)
         self._result.verdict = judgement.verdict
         self._require(judgement)

@@ -49,6 +49,7 @@ class WorkerSpec:
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
         secrets: every value that must not appear in a log or a message.
         threads: lines that may be in flight.
+        trace: whether a line's answer says what each node did; then lines run one at a time.
     """
 
     name: str
@@ -65,6 +66,7 @@ class WorkerSpec:
     secrets: Sequence[str] = ()
     threads: int = 16
     python: str = sys.executable
+    trace: bool = False
 
 
 def mask(text: str, secrets: Sequence[str]) -> str:
@@ -146,6 +148,7 @@ class WorkerProcess:
             "connections": {name: dict(value) for name, value in self.spec.connections.items()},
             "environment_variables": dict(self.spec.environment_variables),
             "threads": self.spec.threads,
+            "trace": self.spec.trace,
         }
 
     def _load_error(self, error: LineError) -> UsageError:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from llmops.core.metrics import Finding, FindingOutcome
 from llmops.records import EvaluationRecord, RowComparison, VerdictRecord
 from llmops.reports.numbers import count, format_difference, format_number
-from llmops.reports.plain_text import defuse_log_commands, show_line
+from llmops.reports.plain_text import defuse_log_commands, reveal, show_line
 from llmops.reports.rows import ABSENT, changed_fields, describe_side, is_number, show_side
 from llmops.reports.summary import (
     STAND_IN_LABEL,
@@ -37,6 +37,9 @@ MAX_CHARACTERS = 60_000
 
 ROWS_LISTED = 20
 UNJUDGED_SHOWN = 8
+CHANGES_LISTED = 20
+DIFF_LINES = 60
+LONGEST_LINE = 300
 MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "⚪"}
 
 _ESCAPES = {char: f"\\{char}" for char in "\\`*_{}[]()#!~$^"}
@@ -60,6 +63,7 @@ def render(verdict: VerdictRecord) -> str:
         _more_metrics(verdict),
         _rows("Rows that flipped", verdict.flipped, verdict.regressed + verdict.improved),
         _rows("Worst rows", [row for row in verdict.worst if row not in verdict.flipped], None),
+        _changes(verdict),
         _what_ran(verdict),
     )
     return cut_at_line("\n".join(line for section in sections if section for line in (*section, "")), MAX_CHARACTERS)
@@ -204,6 +208,28 @@ def _row_lines(row: RowComparison) -> Iterable[str]:
 
 def _side(value: object, other: object) -> str:
     return show_side(value, other, 0) if value is ABSENT or is_number(value) else code(value)
+
+
+def _changes(verdict: VerdictRecord) -> Sequence[str]:
+    """List what changed in the flow, with the prompts line by line."""
+    if not verdict.changes:
+        return []
+    lines: list[str] = []
+    for change in verdict.changes[:CHANGES_LISTED]:
+        lines.append(f"- {code(change.text)}")
+        if change.diff and change.is_prompt:
+            lines += ["", *_code_block(change.diff), ""]
+    left = len(verdict.changes) - CHANGES_LISTED
+    return _fold("What changed in the flow", [*lines, *([f"- and {left} more"] if left > 0 else [])])
+
+
+def _code_block(diff: str) -> Sequence[str]:
+    """Write a diff as a block that nothing in it can end: every line of a diff begins with a sign of its own."""
+    lines = [reveal(line)[:LONGEST_LINE] for line in diff.split("\n")]
+    shown = [line if line[:1] in ("+", "-", "@") else f" {line[1:]}" for line in lines[:DIFF_LINES]]
+    left = [f" … {len(lines) - DIFF_LINES} more lines"] if len(lines) > DIFF_LINES else []
+    fence = "`" * (1 + max((len(run) for line in shown for run in re.findall("`{2,}", line)), default=2))
+    return [f"{fence}diff", *(defuse_log_commands(line) for line in (*shown, *left)), fence]
 
 
 def _what_ran(verdict: VerdictRecord) -> Sequence[str]:

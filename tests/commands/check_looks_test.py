@@ -49,7 +49,7 @@ def test_a_sequential_check_stops_asking_for_rows_once_the_verdict_is_certain(tm
     project = make(tmp_path, gate, 60)
     code, verdict = project.check("--baseline", "none")
     ran = verdict["candidate"]["rows"]
-    assert (code, ran) == (0, 16)
+    assert (code, ran) == (0, 8)
     assert f"sequential: {ran} of 60 rows ran, in the order of seed 0" in verdict["notes"]
     lines = (project.root / ".llmops/runs" / verdict["candidate"]["run"]["id"] / "lines.jsonl").read_text()
     assert len(lines.splitlines()) == ran

@@ -24,7 +24,7 @@ def test_it_says_what_twenty_rows_find_and_runs_nothing(project: TinyProject) ->
     assert answer.code == 0, answer.err
     assert answer.out.splitlines()[:2] == [
         "tiny: data set 'rows', 20 rows",
-        "  accuracy min 0.8: 20 rows: fails a true value of 0.5, passes one of 0.989 in 80 % of runs (Clopper-Pearson)",
+        "  accuracy min 0.8: 20 rows: fails a true value of 0.504, passes one of 1 in 80 % of runs (Clopper-Pearson)",
     ]
     assert "if 20 % of the rows change: " in answer.out
     assert not (project.root / ".llmops").exists()

@@ -16,10 +16,10 @@ REFUSED = "bad request"
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802 the base class's name
+    def do_GET(self) -> None:
         self._answer(200, {"object": "list", "data": []})
 
-    def do_POST(self) -> None:  # noqa: N802 the base class's name
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         text = json.dumps({"path": self.path, **body}, sort_keys=True, ensure_ascii=False)
         if REFUSED in text:

@@ -38,7 +38,9 @@ def run_case(client: Any, root: Path, case: dict[str, Any]) -> dict[str, Any]:
         environment_variables=case["environment_variables"] or None,
         init=case["init"] or None,
     )
-    folder = Path(client.runs._get_local_path(run))  # noqa: SLF001 the table that it offers changes the types
+    from promptflow._sdk.operations._local_storage_operations import LocalStorageOperations
+
+    folder = Path(LocalStorageOperations(run).path)  # the table that the client offers changes the types
     return {"status": run.status, "lines": read_lines(folder, root / case["data"]), "metrics": client.get_metrics(run)}
 
 

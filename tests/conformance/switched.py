@@ -67,7 +67,7 @@ def types_off(message: Message) -> None:
 
     def change(flow: dict[str, Any]) -> None:
         for name, body in flow["inputs"].items():
-            flow["inputs"][name] = {**body, "type": "string" if body["type"] in {"int", "double", "bool"} else "object"}
+            flow["inputs"][name] = {**body, "type": "string"}
 
     change_definition(message, change)
 
@@ -102,6 +102,11 @@ def keep(flow: Any, pattern: str) -> None:
     )
 
 
+def images_off(flow: Any) -> None:
+    """Read no images."""
+    flow._executor._multimedia_processor.load_multimedia_data = lambda _, inputs: inputs
+
+
 def generators_off(flow: Any) -> None:
     """Do not collect what a generator yields."""
     executor = flow._executor
@@ -131,6 +136,7 @@ AFTER: dict[str, Callable[..., None]] = {
     "drop-input": drop_input,
     "keep": keep,
     "generators-off": generators_off,
+    "images-off": images_off,
     "no-aggregation-inputs": no_aggregation_inputs,
 }
 """Switches that change how the loaded flow is called."""

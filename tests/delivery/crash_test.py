@@ -71,14 +71,14 @@ def assert_over(world: World, scenario: Scenario) -> None:
     assert world.serving() == scenario.serves
     previous = read_state(world.seen()).previous
     assert (previous.version if previous else "") == scenario.previous
-    assert_tidy(world)
+    assert_tidy(world, scenario)
 
 
-def assert_tidy(world: World) -> None:
+def assert_tidy(world: World, scenario: Scenario) -> None:
     """See that nothing is left half done: whatever has no traffic is kept for a reason that `status` names."""
     endpoint = world.seen()
     to_mend = [concern for concern in concerns_of(world) if concern.fix]
-    assert not to_mend, to_mend
+    assert scenario.is_by_hand or not to_mend, to_mend
     assert read_state(endpoint).underway is None
     assert len(endpoint.deployments) <= 3
 
@@ -162,7 +162,7 @@ def try_stale_write(name: str, at: int) -> None:
     world.let_leases_expire()
     scenario.command(world.driver())
     assert world.serving() == scenario.serves
-    assert_tidy(world)
+    assert_tidy(world, scenario)
 
 
 def try_race(name: str, at: int, other: Scenario) -> None:
@@ -187,10 +187,10 @@ def try_race(name: str, at: int, other: Scenario) -> None:
     world.let_leases_expire()
     other.command(world.driver())
     assert world.serving() == other.serves
-    assert_tidy(world)
+    assert_tidy(world, other)
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", [name for name in SCENARIOS if not SCENARIOS[name].is_by_hand])
 def test_a_stale_write_of_a_dead_driver_is_mended_by_the_same_command(name: str) -> None:
     for at in range(calls_of(SCENARIOS[name]) - 1):
         try:

@@ -46,7 +46,10 @@ MUTANTS = {
         PLAN, "    if observed is None:\n        build.add(Ensure", "    if True:\n        build.add(Ensure"
     ),
     "a rollout under way is continued, not begun again": Mutant(
-        PLAN, "    if underway is None:\n        underway = Underway(", "    if True:\n        underway = Underway("
+        PLAN,
+        "    if underway is None:\n        underway = Underway(",
+        "    if True:\n        underway = Underway(",
+        ("failed blue-green over a split by hand",),
     ),
     "what is settled is left alone": Mutant(
         PLAN,
@@ -108,7 +111,7 @@ MUTANTS = {
         "        except TransientError:\n            raise",
     ),
     "what is proven is looked at before traffic moves": Mutant(
-        DRIVER, "                self._require_proof(step.deployment)\n", "", ("deploy over a deploy that died",)
+        DRIVER, "                self._require_proof(step.deployment)\n", "", ("dies after its evaluation",)
     ),
     "an older deployment goes when the next one serves": Mutant(
         PLAN,

@@ -9,7 +9,7 @@ from llmops.backends.fake import Behaviour, Fault, Killed
 from llmops.backends.protocols import Answer
 from llmops.core.release_rules import Rollout
 from llmops.delivery.driver import Driver, Result
-from tests.delivery.worlds import RULES, World, digest_of, wanted
+from tests.delivery.worlds import ENDPOINT, RULES, World, digest_of, wanted
 
 Command = Callable[[Driver], Result]
 
@@ -23,6 +23,7 @@ class Scenario:
         serves: version to percent once it is over, whatever went wrong on the way.
         exit_code: of a run in which nothing goes wrong.
         previous: version that a roll back would lead to afterwards; empty when there is none.
+        is_by_hand: whether someone set a split by hand, which `status` then goes on to name.
     """
 
     prepare: Callable[[World], object]
@@ -30,6 +31,7 @@ class Scenario:
     serves: Mapping[str, int]
     exit_code: int = 0
     previous: str = ""
+    is_by_hand: bool = False
 
 
 def deploy(version: int, rules: Rollout = RULES, **changes: object) -> Command:
@@ -67,6 +69,19 @@ def _first_and(version: int, behaviour: Behaviour) -> Callable[[World], None]:
 def _first_and_gate(world: World) -> None:
     _first(world)
     world.gates[digest_of(2)] = 10
+
+
+def _first_and_fragile(world: World) -> None:
+    _first(world)
+    world.fragile.add(digest_of(2))
+
+
+def _split_by_hand(world: World) -> None:
+    """Let versions 1 and 2 serve together, as no rollout leaves it, and version 3 fail."""
+    _second(world)
+    traffic = {name: 70 if one.version == "2" else 30 for name, one in world.seen().deployments.items()}
+    world.driver().endpoints.update_endpoint(ENDPOINT, traffic=traffic)
+    world.behave(3, Behaviour(error_rate=0.5))
 
 
 def _half_way(world: World) -> None:
@@ -114,6 +129,10 @@ SCENARIOS: Mapping[str, Scenario] = {
     "failed gate": Scenario(_first_and_gate, deploy(2), {"1": 100}, 10),
     "failed gate, not kept": Scenario(_first_and_gate, deploy(2, DROPPED), {"1": 100}, 10),
     "failed step": Scenario(_first_and(2, Behaviour(error_rate=0.5)), deploy(2), {"1": 100}, 10),
+    "dies after its evaluation": Scenario(_first_and_fragile, deploy(2), {"1": 100}, 10),
+    "failed blue-green over a split by hand": Scenario(
+        _split_by_hand, deploy(3, strategy="blue-green"), {"1": 30, "2": 70}, 10, previous="1", is_by_hand=True
+    ),
     "slow version": Scenario(_first_and(2, Behaviour(latency_s=1.0)), deploy(2), {"1": 100}, 10),
     "roll back": Scenario(_second, roll_back(), {"1": 100}),
     "roll back of a deploy that died": Scenario(_half_way, roll_back(), {"2": 100}, previous="1"),

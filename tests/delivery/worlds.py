@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,7 @@ class ScriptedJudge:
     endpoints: FakeEndpoints
     endpoint: str
     gates: Mapping[str, int]
+    fragile: Collection[str]
 
     def probe(self, deployment: str, rows: int) -> Judgement:
         """See `Judge.probe`."""
@@ -80,6 +81,8 @@ class ScriptedJudge:
             keep()
         observed = retry(lambda: self.endpoints.observe(self.endpoint), self.endpoints.backend.clock)
         digest = observed.deployments[deployment].digest if observed else ""
+        if digest in self.fragile:
+            self.endpoints.backend.behaviours[digest] = Behaviour(fate="unhealthy")
         return Judgement(exit_code=self.gates.get(digest, 0), sentence="gate", verdict=f"verdict-{deployment}")
 
     def _ask(self, deployment: str, row: int) -> Answer:
@@ -98,12 +101,14 @@ class World:
 
     Attributes:
         gates: digest to the exit code of its gate.
+        fragile: digests of deployments that die once they are evaluated.
         is_strict: whether a split over anything but healthy deployments is a broken invariant; stale writes of a
             driver that lost its lease may bring one about, until the next rollout.
     """
 
     backend: FakeBackend = field(default_factory=FakeBackend)
     gates: dict[str, int] = field(default_factory=dict)
+    fragile: set[str] = field(default_factory=set)
     served: bool = False
     is_strict: bool = True
     evaluated: set[tuple[str, str]] = field(default_factory=set)
@@ -118,7 +123,7 @@ class World:
         return Driver(
             endpoints=endpoints,
             clock=self.backend.clock,
-            judge=ScriptedJudge(endpoints, ENDPOINT, self.gates),
+            judge=ScriptedJudge(endpoints, ENDPOINT, self.gates, self.fragile),
             request=lambda name, tags: _request(registry, name, tags),
             owner="a test",
         )
@@ -156,7 +161,11 @@ class World:
         underway, last = read_state(endpoint).underway, self.last
         share = endpoint.traffic.get(underway.target, 0) if underway else 0
         self.last = (underway, share)
-        if underway is None or last[0] != underway or underway.failure or share >= last[1]:
+        if underway is None or last[0] != underway:
+            return ""
+        if underway.failure and share > last[1]:
+            return f"{underway.target} failed and its share rose from {last[1]} to {share}"
+        if underway.failure or share >= last[1]:
             return ""
         return f"the share of {underway.target} fell from {last[1]} to {share} although nothing failed"
 

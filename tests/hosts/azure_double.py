@@ -70,7 +70,8 @@ class AzureRepos(Service):
         for (method, pattern), handler in _ROUTES.items():
             found = re.fullmatch(pattern, call.path)
             if call.method == method and found:
-                return handler(self, call, *found.groups())
+                reply: Reply = handler(self, call, *found.groups())
+                return reply
         self.mistakes.append(f"no such address: {call.method} {call.path}")
         return Reply(404, {"message": "Not found", "typeKey": "NotFoundException"})
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import posixpath
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -16,20 +15,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmops.backends.local.workers import find_python, worker_spec
 from llmops.backends.protocols import FlowSource, Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
 from llmops.core.documents import to_json
 from llmops.core.mapping import ColumnMapping, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
-from llmops.engine.environments import AUTO, Environments, interpreter
 from llmops.engine.gateway.process import Account
 from llmops.engine.lines import LineRunner, Task
 from llmops.engine.models import ModelServices
 from llmops.engine.worker_process import WorkerSpec
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.baseline import temporary_copy
-from llmops.flows.model import Flow
 from llmops.records import (
     Line,
     LineError,
@@ -302,13 +300,16 @@ class _Job:
             self.request.label, done=self._done, total=self._total, failed=self._failed, unmeasured=self._unmeasured
         )
 
+    @property
+    def _log(self) -> Path:
+        return self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
+
     async def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
-            log = self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
             spec = await self._worker_spec()
             self._runner = LineRunner(
                 spec,
-                log,
+                self._log,
                 concurrency=self.request.concurrency,
                 line_timeout_s=self.request.line_timeout_s,
                 settle=self._account.settle if self._account else None,
@@ -317,39 +318,14 @@ class _Job:
 
     async def _worker_spec(self) -> WorkerSpec:
         """Copy the flow's files, so that no edit during the run reaches it, and say how to load them."""
-        source = self.request.source
+        source, services = self.request.source, self.runs.services
         copy = temporary_copy(source.tree, source.closure, self.runs.state / "tmp")
         root = self._open.enter_context(copy)
-        python = await asyncio.to_thread(self._find_python, root)
-        connections = self.runs.services.for_worker(self.request.label, self.request.connections)
+        python = await asyncio.to_thread(find_python, source, root, self.runs.state, services.env)
+        connections = services.for_worker(self.request.label, self.request.connections)
         self._account = connections.account
-        return WorkerSpec(
-            name=source.flow.name,
-            folder=root / source.flow.path,
-            flow_file=source.flow.definition,
-            kind=source.flow.kind,
-            entry=source.flow.entry,
-            paths=[root / place for place in source.closure.import_roots],
-            variants=source.ref.variants,
-            nodes=source.ref.nodes,
-            init=source.ref.init,
-            connections=connections.values,
-            environment_variables=self.runs.services.expand(self.request.environment_variables),
-            secrets=connections.secrets,
-            threads=self.request.concurrency,
-            python=python,
-        )
-
-    def _find_python(self, root: Path) -> str:
-        """Return the flow's interpreter; builds its environment when the flow asks for one."""
-        flow, ref = self.request.source.flow, self.request.source.ref
-        if not ref.python:
-            return sys.executable
-        if ref.python != AUTO:
-            return interpreter(ref.python, root=self.runs.state.parent, flow=flow.name)
-        requirements = _requirements_of(root, flow)
-        environments = Environments(folder=self.runs.state / "environments", env=self.runs.services.env)
-        return str(environments.build(requirements, flow=flow.name, flow_digest=ref.digest))
+        variables = services.expand(self.request.environment_variables)
+        return worker_spec(self.request, root, connections, variables, python=python)
 
     def _stored_lines(self) -> Iterator[Line]:
         for planned in self._planned():
@@ -442,6 +418,7 @@ class _Job:
             metrics=metrics,
             aggregation_error=aggregation_error,
             lines_digest=counts.digest,
+            log=self._log.name,
         )
 
 
@@ -502,26 +479,9 @@ def measured(line: Line) -> dict[str, float | None]:
     return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
 
 
-def _requirements_of(root: Path, flow: Flow) -> Path:
-    """Find the flow's requirements: in its folder, or beside the module of a callable.
-
-    Args:
-        root: the project folder in the copy of the flow.
-        flow: what its definition says.
-    """
-    folder = root / flow.path
-    if not flow.definition:
-        folder = root / posixpath.dirname(flow.entry.partition(":")[0].replace(".", "/"))
-    places = (folder / "requirements.txt", root / "src" / folder.relative_to(root) / "requirements.txt")
-    for place in places:
-        if place.is_file():
-            return place
-    raise UsageError.of(
-        "python: auto, but the flow has no requirements.txt",
-        where=flow.name,
-        expected="requirements.txt in the flow's folder, or beside the module of a callable",
-        fix="Add it, or name a Python.",
-    )
+def log_of(state: Path, record: RunRecord) -> Path | None:
+    """Find the log of what a run's flow printed; None for a run of before logs were noted."""
+    return state / "logs" / record.log if record.log else None
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:

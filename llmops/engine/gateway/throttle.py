@@ -20,12 +20,13 @@ PACE_RISE, PACE_RISE_MORE = 0.05, 0.02
 """By how much the pace rises in a second, and in a second squared, without refusals."""
 CALLS_TO_LEARN = 10
 """A service that takes fewer calls in a second has shown less in it, so its pace rises more slowly."""
-SLOWEST = 0.05
+SLOWEST = 0.1
 """Calls per second that are made at least, so that a service that comes back is noticed."""
 SHORT_WAIT_S = 1.0
 """A service that asks for a longer pause than this is left alone by all calls, not only by the refused one."""
 _WINDOWS_S = (2.0, 5.0, 15.0, 60.0)
 _ENOUGH = 10
+_FEWEST = 3
 
 
 class Throttle:
@@ -103,22 +104,26 @@ class Throttle:
             return
         self._lowered_at = now
         self._limit = max(1.0, DECREASE * min(self._limit or self._in_flight, self._in_flight))
-        if is_rate:
-            self._pace, self._pace_at = max(self._measured_rate(), SLOWEST), now
+        rate = self._measured_rate() if is_rate else None
+        if rate is not None:
+            self._pace, self._pace_at = max(rate, SLOWEST), now
 
-    def _measured_rate(self) -> float:
-        """Return calls per second that were not refused, over the shortest window that has enough of them."""
+    def _measured_rate(self) -> float | None:
+        """Return calls per second that were not refused, over the shortest window that has enough of them.
+
+        None: too few were taken to tell a limit from an outage, which backoff and concurrency deal with.
+        """
         now, count, window = self._clock(), 0, _WINDOWS_S[0]
         for window in _WINDOWS_S:
             count = sum(1 for at in self._taken if at > now - window)
             if count >= _ENOUGH:
                 break
-        return count / min(window, max(now - self._started, 1.0))
+        return count / min(window, max(now - self._started, 1.0)) if count >= _FEWEST else None
 
     def _interval(self) -> float:
         if self._pace is None:
             return 0.0
-        calm = (self._clock() - self._pace_at) * min(1.0, self._pace / CALLS_TO_LEARN)
+        calm = (self._clock() - self._pace_at) * min(1.0, max(self._pace, 0.5) / CALLS_TO_LEARN)
         rise = 1 + PACE_RISE * calm + PACE_RISE_MORE * calm**2
         return 1 / (self._pace * rise)
 

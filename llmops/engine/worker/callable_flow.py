@@ -46,6 +46,10 @@ class CallableFlow:
         outputs = as_outputs(result)
         return outputs, {_LINE: outputs} if self.has_aggregation else {}
 
+    def take_trace(self) -> list[dict[str, Any]]:
+        """Return nothing: a callable has no nodes."""
+        return []
+
     def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:  # noqa: ARG002 as above
         """Give all outputs to `__aggregate__`, which returns the metrics."""
         assert self._aggregate is not None

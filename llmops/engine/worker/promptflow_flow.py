@@ -43,6 +43,7 @@ class LlmToolMissingError(Exception):
 
 def load(message: dict[str, Any]) -> PromptFlow:
     """Load a flow with promptflow-core's executor; whatever it raises goes to the driver."""
+    os.environ.setdefault("PF_LOGGING_LEVEL", "CRITICAL" if message["trace"] else "ERROR")
     definition = prepare(message)
     from promptflow.executor import FlowExecutor
 
@@ -52,10 +53,11 @@ def load(message: dict[str, Any]) -> PromptFlow:
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
     is_overlaid = message["variants"] or message["nodes"]
     flow_file = _write_definition(definition) if is_overlaid else folder / message["flow_file"]
+    node_log = NodeLog(trace=message["trace"])
     executor = FlowExecutor.create(
-        flow_file, connections, folder, raise_ex=True, storage=NodeLog(), init_kwargs=init_of(message) or None
+        flow_file, connections, folder, raise_ex=True, storage=node_log, init_kwargs=init_of(message) or None
     )
-    return PromptFlow(executor)
+    return PromptFlow(executor, node_log)
 
 
 def prepare(message: dict[str, Any]) -> dict[str, Any]:
@@ -113,8 +115,9 @@ def _prompty_model(prompty: Path) -> dict[str, Any]:
 class PromptFlow:
     """A loaded flow; `run_line` may be called from many threads."""
 
-    def __init__(self, executor: Any) -> None:
+    def __init__(self, executor: Any, node_log: Any) -> None:
         self._executor = executor
+        self.take_trace: Callable[[], list[dict[str, Any]]] = node_log.take
         self._is_dag = type(executor).__name__ == "FlowExecutor"
         self.has_aggregation: bool = executor.has_aggregation_node
         self.versions = {"promptflow-core": importlib.metadata.version("promptflow-core")}

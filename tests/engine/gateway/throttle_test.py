@@ -83,6 +83,26 @@ def test_nothing_is_held_back_before_the_first_refusal() -> None:
     assert run(work()) == 0
 
 
+def test_refusals_before_anything_was_taken_are_no_rate_and_stall_nothing() -> None:
+    async def work() -> None:
+        throttle = Throttle(asyncio.get_running_loop().time)
+        for _ in range(8):
+            throttle.refused(await throttle.enter())
+            throttle.leave()
+            await asyncio.sleep(0.1)
+
+        async def call() -> None:
+            await throttle.enter()
+            await asyncio.sleep(0.1)
+            throttle.answered()
+            throttle.leave()
+
+        await asyncio.gather(*(call() for _ in range(100)))
+        assert throttle.calls_per_second is None
+
+    assert run(work()) < 5
+
+
 def test_a_long_pause_that_the_service_asks_for_holds_the_other_calls_too() -> None:
     async def work() -> None:
         throttle = Throttle(asyncio.get_running_loop().time)

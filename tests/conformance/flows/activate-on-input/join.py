@@ -2,5 +2,5 @@ from promptflow.core import tool
 
 
 @tool
-def join(a: str = '', b: str = '') -> str:
-    return f'{a}|{b}'
+def join(a: str = "", b: str = "") -> str:
+    return f"{a}|{b}"

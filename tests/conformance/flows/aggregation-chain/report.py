@@ -4,4 +4,4 @@ from promptflow.core import log_metric
 
 @tool
 def report(total: int) -> None:
-    log_metric('total', total)
+    log_metric("total", total)

@@ -4,4 +4,4 @@ from pathlib import Path
 
 @tool
 def shout(word: str) -> str:
-    return Path('suffix.txt').read_text().strip() + word
+    return Path("suffix.txt").read_text().strip() + word

@@ -4,5 +4,5 @@ from promptflow.core import log_metric
 
 @tool
 def count(all: list) -> int:
-    log_metric('lines', len(all))
+    log_metric("lines", len(all))
     return len(all)

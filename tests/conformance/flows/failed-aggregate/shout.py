@@ -3,6 +3,6 @@ from promptflow.core import tool
 
 @tool
 def shout(word: str) -> str:
-    if word == 'two':
-        raise ValueError('not two')
+    if word == "two":
+        raise ValueError("not two")
     return word.upper()

@@ -1,2 +1,2 @@
-def shout(word: str) -> dict:
-    return {'loud': word.upper(), 'size': len(word)}
+def shout(word: str):
+    return {"loud": word.upper(), "size": len(word)}

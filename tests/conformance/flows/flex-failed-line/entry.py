@@ -1,4 +1,4 @@
 def shout(word: str) -> str:
-    if word == 'two':
-        raise ValueError('not two')
+    if word == "two":
+        raise ValueError("not two")
     return word.upper()

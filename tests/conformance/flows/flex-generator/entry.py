@@ -1,6 +1,3 @@
-from typing import Iterator
-
-
-def shout(word: str) -> Iterator[str]:
+def shout(word: str):
     for letter in word:
         yield letter.upper()

@@ -1,5 +1,5 @@
 class Shout:
-    def __init__(self, mark: str = '?') -> None:
+    def __init__(self, mark: str = "?") -> None:
         self.mark = mark
 
     def __call__(self, word: str) -> str:

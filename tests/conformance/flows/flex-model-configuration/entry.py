@@ -8,6 +8,6 @@ class Ask:
         self.client = OpenAI(api_key=model_config.api_key, base_url=model_config.base_url)
 
     def __call__(self, word: str) -> str:
-        messages = [{'role': 'user', 'content': word}]
+        messages = [{"role": "user", "content": word}]
         answer = self.client.chat.completions.create(model=self.model, messages=messages)
         return answer.choices[0].message.content

@@ -4,4 +4,4 @@ from promptflow.contracts.multimedia import Image
 
 @tool
 def look(picture: Image) -> str:
-    return f'{picture._mime_type} {len(bytes(picture))}'
+    return f"{picture._mime_type} {len(bytes(picture))}"

@@ -4,4 +4,4 @@ from pathlib import Path
 
 @tool
 def shout(word: str) -> str:
-    return Path('lexicon/prefix.txt').read_text().strip() + word
+    return Path("lexicon/prefix.txt").read_text().strip() + word
