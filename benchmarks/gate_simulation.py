@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import argparse
 import functools
+import json
 import math
 import multiprocessing
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Literal, NamedTuple
@@ -514,17 +515,42 @@ def _job(job: tuple[Cell, int, int]) -> tuple[Cell, Tally]:
     return cell, simulate(cell, pulls, seed)
 
 
-def run(cells: Sequence[Cell], pulls: int, seed: int, processes: int) -> dict[Cell, Tally]:
-    """Simulate all cells, those with the most work first."""
-    ordered = sorted(cells, key=lambda cell: (-cell.looks, -cell.n * cell.metrics, cell.design))
-    jobs = [(cell, pulls, seed) for cell in ordered]
-    results: dict[Cell, Tally] = {}
+def run(cells: Sequence[Cell], pulls: int, seed: int, processes: int, store: Path | None = None) -> dict[Cell, Tally]:
+    """Simulate all cells, those with the least work first.
+
+    Args:
+        cells: what to simulate.
+        pulls: pull requests in each cell.
+        seed: cells draw from it independently of each other.
+        processes: how many work at once.
+        store: JSON Lines of results: cells that are there are not simulated again, new ones are added.
+    """
+    results = {cell: tally for cell, tally in _stored(store).items() if cell in cells and tally.pulls == pulls}
+    missing = sorted((cell for cell in cells if cell not in results), key=_work)
     with multiprocessing.get_context("fork").Pool(processes) as pool:
-        for cell, tally in pool.imap_unordered(_job, jobs):
+        for cell, tally in pool.imap_unordered(_job, [(cell, pulls, seed) for cell in missing]):
             results[cell] = tally
+            if store:
+                with store.open("a", encoding="utf-8") as handle:
+                    handle.write(json.dumps([asdict(cell), tally._asdict()]) + "\n")
             print(f"\r{len(results)} of {len(cells)} cells", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return {cell: results[cell] for cell in cells}
+
+
+def _work(cell: Cell) -> tuple[int, int, str]:
+    return (
+        cell.looks * cell.metrics * (1 + cell.is_correlated) * (20 if cell.design == "this_dataset" else 1),
+        cell.n,
+        cell.design,
+    )
+
+
+def _stored(store: Path | None) -> dict[Cell, Tally]:
+    if store is None or not store.exists():
+        return {}
+    lines = [json.loads(line) for line in store.read_text(encoding="utf-8").splitlines()]
+    return {Cell(**cell): Tally(**tally) for cell, tally in lines}
 
 
 def report(results: dict[Cell, Tally], pulls: int) -> str:
@@ -611,10 +637,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--cells", default="", help="only cells whose description holds this text")
     parser.add_argument("--write", type=Path, help="a page with the markers <!-- simulation --> and <!-- end -->")
+    parser.add_argument("--store", type=Path, help="keep results here and continue from them")
     arguments = parser.parse_args()
     cells = [cell for cell in list_cells() if arguments.cells in f"{cell}"]
     started = time.monotonic()
-    results = run(cells, arguments.pulls, arguments.seed, arguments.processes)
+    results = run(cells, arguments.pulls, arguments.seed, arguments.processes, arguments.store)
     text = report(results, arguments.pulls)
     print(text)
     print(f"{time.monotonic() - started:.0f} s on {arguments.processes} processes", file=sys.stderr)

@@ -99,9 +99,6 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in _COMMANDS:
         add(commands)
-    for add in (_add_lint, _add_explain, _add_affected, _add_init):
-        add(commands)
-    _add_emulator(commands)
     return parser
 
 
@@ -182,6 +179,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--file", metavar="FILE", type=Path, help="run as this run file of prompt flow says, instead")
     _add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
+    parser.add_argument("--estimate", action="store_true", help="say what the run would use, and run nothing")
     _add_model_use(parser)
     _add_json(parser)
 
@@ -207,6 +205,7 @@ def _run(arguments: argparse.Namespace) -> int:
         ref=arguments.ref,
         json_output=arguments.json,
         use=_model_use(arguments),
+        estimates=arguments.estimate,
     )
 
 
@@ -366,27 +365,51 @@ def _selftest(arguments: argparse.Namespace) -> int:
 
 def _add_report(commands: Any) -> None:
     parser = _add(commands, "report", "render a verdict again", _report)
-    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or the folder that holds one")
+    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or a folder with some")
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="folder for the reports; the verdict's own if left out"
     )
     parser.add_argument("--format", action="append", default=[], help="json, markdown, junit or html; all if left out")
+    parser.add_argument("--host", metavar="HOST", help="github, azure-pipelines or none; detected if left out")
+    parser.add_argument("--expected", metavar="NAMES", help="experiments, by spaces, that need a verdict")
+    parser.add_argument("--exit-code", action="store_true", help="end with the checks' exit code")
     _add_json(parser)
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from llmops.commands.report import report
 
-    context = _context()
     return report(
+        context=_context(host=arguments.host),
         verdict=arguments.verdict,
         output=arguments.output,
         formats=arguments.format,
+        expected=None if arguments.expected is None else arguments.expected.split(),
+        exit_code=arguments.exit_code,
         json_output=arguments.json,
-        write=context.write,
-        width=context.width,
-        color=context.color,
-        encoding=context.encoding,
+    )
+
+
+def _add_comment(commands: Any) -> None:
+    parser = _add(commands, "comment", "say what came of the checks in one comment on the pull request", _comment)
+    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or a folder with some")
+    parser.add_argument("--host", metavar="HOST", help="github or azure-pipelines; detected if left out")
+    parser.add_argument("--expected", metavar="NAMES", help="experiments, by spaces, that need a verdict")
+    parser.add_argument("--key", default="check", metavar="KEY", help="tells this comment from others of ours")
+    parser.add_argument("--status", action="store_true", help="also set a status or a check run")
+    parser.add_argument("--dry-run", action="store_true", help="write the comment and post nothing")
+
+
+def _comment(arguments: argparse.Namespace) -> int:
+    from llmops.commands.comment import comment
+
+    return comment(
+        context=_context(host=arguments.host),
+        verdict=arguments.verdict,
+        expected=None if arguments.expected is None else arguments.expected.split(),
+        key=arguments.key,
+        status=arguments.status,
+        dry_run=arguments.dry_run,
     )
 
 
@@ -493,6 +516,81 @@ def _ask(question: str, choices: Sequence[str], default: str) -> str:
         answer = input(f"{question}{among} [{default}]: ").strip() or default
         if not choices or answer in choices:
             return answer
+
+
+def _add_import(commands: Any) -> None:
+    parser = _add(commands, "import", "take a flow that was downloaded from the studio into the repository", _import)
+    parser.add_argument("source", metavar="FLOW", type=Path, help="a ZIP file or a folder")
+    parser.add_argument("--name", metavar="N", help="name in flows/; the file's name if left out")
+    parser.add_argument("--force", action="store_true", help="replace a flow that is there")
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from llmops.commands.import_flow import import_flow
+
+    return import_flow(context=_context(), source=arguments.source, name=arguments.name, force=arguments.force)
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add(commands, "export", "write a flow as a ZIP file for the studio", _export)
+    parser.add_argument("flow", metavar="FLOW", help="folder or file of the flow, relative to the project")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="NAME.zip in this folder if left out")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from llmops.commands.export_flow import export_flow
+
+    return export_flow(context=_context(), flow=arguments.flow, output=arguments.output)
+
+
+def _add_drift(commands: Any) -> None:
+    parser = _add(commands, "drift", "compare a downloaded flow with the repository's", _drift)
+    parser.add_argument("source", metavar="FLOW", type=Path, help="a ZIP file or a folder")
+    parser.add_argument("--flow", metavar="PATH", help="the repository's flow; flows/NAME if left out")
+    _add_json(parser)
+
+
+def _drift(arguments: argparse.Namespace) -> int:
+    from llmops.commands.drift import drift
+
+    return drift(context=_context(), source=arguments.source, flow=arguments.flow, json_output=arguments.json)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _add(commands, "doctor", "say what of this machine and repository would stop a check", _doctor)
+    parser.add_argument("--environment", metavar="E", help="look at this one's connections; at all if left out")
+    parser.add_argument("--offline", action="store_true", help="ask no model service and no cloud")
+    _add_json(parser)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from llmops.commands.doctor import doctor
+
+    context = _context()
+    environment = arguments.environment or context.env.get("LLMOPS_ENVIRONMENT") or None
+    return doctor(context=context, environment=environment, offline=arguments.offline, json_output=arguments.json)
+
+
+def _add_schema(commands: Any) -> None:
+    parser = _add(commands, "schema", "print the JSON Schemas of the configuration files", _schema)
+    parser.add_argument(
+        "kind", nargs="?", choices=("experiment", "environment"), metavar="KIND", help="all if left out"
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write them into this folder")
+    parser.add_argument("--check", action="store_true", help="compare the files of --output, or those that are shipped")
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from llmops.commands.schema import schema
+    from llmops.config.schema import SCHEMAS
+
+    return schema(
+        write=_context().write,
+        kind=arguments.kind,
+        output=None if arguments.check else arguments.output,
+        check=arguments.check,
+        folder=arguments.output or SCHEMAS,
+    )
 
 
 def _add_setup(commands: Any) -> None:
@@ -747,29 +845,6 @@ def _tools() -> Tools:
     return Tools(open_delivery=open_delivery, clock=SystemClock())
 
 
-_COMMANDS = (
-    _add_check,
-    _add_run,
-    _add_evaluate,
-    _add_test,
-    _add_runs,
-    _add_gate,
-    _add_selftest,
-    _add_report,
-    _add_digest,
-    _add_register,
-    _add_models,
-    _add_deploy,
-    _add_promote,
-    _add_rollback,
-    _add_status,
-    _add_endpoint,
-    _add_invoke,
-    _add_setup,
-    _add_stand_in,
-)
-
-
 def _add_emulator(commands: Any) -> None:
     summary = "Azure Machine Learning on this machine: start it, or run a command against it"
     parser = _add(commands, "emulator", summary, _emulator)
@@ -842,8 +917,9 @@ def _command_parser(argv: Sequence[str], parser: argparse.ArgumentParser) -> arg
     return found if isinstance(found, argparse.ArgumentParser) else None
 
 
-def _context() -> Context:
+def _context(*, host: str | None = None) -> Context:
     from llmops.commands.context import Context
+    from llmops.hosts.detect import detect
     from llmops.hosts.progress import ProgressDisplay
 
     is_terminal = sys.stdout.isatty()
@@ -854,6 +930,7 @@ def _context() -> Context:
         write=lambda text: print(text, flush=True),
         say=_say,
         progress=ProgressDisplay(sys.stderr, is_terminal=sys.stderr.isatty(), width=width),
+        host=detect(os.environ, asked=host),
         width=width,
         color=is_terminal and "NO_COLOR" not in os.environ,
         encoding=sys.stdout.encoding or "utf-8",
@@ -892,3 +969,37 @@ def _report_bug(error: Exception) -> str:
         fix=f"Report it with the file {path}; look through it first, it may hold data of yours.",
     )
     return f"error: {problem}"
+
+
+_COMMANDS = (
+    _add_check,
+    _add_run,
+    _add_evaluate,
+    _add_test,
+    _add_runs,
+    _add_gate,
+    _add_selftest,
+    _add_report,
+    _add_digest,
+    _add_register,
+    _add_models,
+    _add_deploy,
+    _add_promote,
+    _add_rollback,
+    _add_status,
+    _add_endpoint,
+    _add_invoke,
+    _add_setup,
+    _add_stand_in,
+    _add_comment,
+    _add_lint,
+    _add_explain,
+    _add_affected,
+    _add_init,
+    _add_import,
+    _add_export,
+    _add_drift,
+    _add_doctor,
+    _add_schema,
+    _add_emulator,
+)

@@ -296,6 +296,24 @@ class LooksRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlowChange:
+    """What differs between the flow that was checked and the baseline's.
+
+    Attributes:
+        text: one line for people.
+        diff: unified diff of a text, without headers; empty for everything else.
+        is_prompt: whether a prompt changed.
+        file: relative to the project, when one file changed; line: 1-based, the first that changed.
+    """
+
+    text: str
+    diff: str = ""
+    is_prompt: bool = False
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerdictRecord(Record):
     """The answer of one check, complete enough to render every report without another file.
 
@@ -306,6 +324,7 @@ class VerdictRecord(Record):
         worst, flipped: rows to show, worst first, each list cut at `ROWS_SHOWN`.
         evidence: digest over everything that decided; a re-run with equal evidence returns this very record.
         looks: every look that the verdict rests on, the last one included.
+        changes: what the candidate's flow has other than the baseline's, prompts first.
     """
 
     kind: ClassVar[str] = "verdict"
@@ -326,6 +345,7 @@ class VerdictRecord(Record):
     created_at: str
     stand_in: bool = False
     notes: Sequence[str] = ()
+    changes: Sequence[FlowChange] = ()
     looks: Sequence[Look] = ()
 
 
@@ -388,7 +408,7 @@ def read_record(path: Path, cls: type[R]) -> R:
         raise UsageError.of(
             f"no {cls.kind} record", where=str(path), fix=f"Name the {cls.kind} record that an earlier step wrote."
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UsageError.of(f"not a readable {cls.kind} record", where=str(path), found=str(error)) from error
     found = (document.get("kind"), document.get("schema_version")) if isinstance(document, dict) else (None, None)
     if found != (cls.kind, SCHEMA_VERSION):

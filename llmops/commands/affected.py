@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.commands.context import Context
+from llmops.commands.host_report import set_outputs
 from llmops.config.document import parse_document
 from llmops.config.load import ENVIRONMENTS, EXPERIMENTS, find_root, load_project
 from llmops.config.model import Experiment, Project
@@ -75,7 +76,8 @@ def affected(
     Args:
         base: a branch, tag or commit: its merge base with HEAD is compared; all zeros, which is what GitHub says of a
             first push, stands for no commit; None for the target branch of the pull request, else `origin/HEAD`.
-        matrix: print one line of JSON, the matrix of this CI system, and nothing else.
+        matrix: print one line of JSON, the matrix of this CI system, and nothing else. In a job it also becomes the
+            step output `matrix`, beside `count` and `experiments`, the names with a space between them.
 
     Raises:
         UsageError: the ref does not exist, a shallow clone does not hold the merge base, or the configuration is wrong.
@@ -85,9 +87,13 @@ def affected(
     chosen = base or default_baseline_ref(root, context.env).ref
     if chosen is None:
         raise UsageError.of("nothing to compare with", where="affected", fix="Name a branch or commit: --base main")
-    answer = find_affected(project, None if _NO_COMMIT.fullmatch(chosen) else merge_base(root, chosen))
+    commit = None if _NO_COMMIT.fullmatch(chosen) else merge_base(root, chosen)
+    answer = find_affected(project, commit, summarise=matrix is None)
+    names = [item.experiment for item in answer.affected]
     if matrix is not None:
-        context.write(json.dumps(build_matrix(matrix, [item.experiment for item in answer.affected])))
+        written = json.dumps(build_matrix(matrix, names))
+        context.write(written)
+        set_outputs(context, {"matrix": written, "count": str(len(names)), "experiments": " ".join(names)})
     elif json_output:
         context.write(json.dumps(_to_json(answer), indent=2, ensure_ascii=False))
     else:
@@ -95,11 +101,12 @@ def affected(
     return ExitCode.PASS
 
 
-def find_affected(project: Project, commit: str | None) -> Answer:
+def find_affected(project: Project, commit: str | None, *, summarise: bool = True) -> Answer:
     """Compare the working tree with a commit.
 
     Args:
         commit: a full commit id; None when there is no earlier commit, so that everything is new.
+        summarise: also say what of each flow changed.
     """
     if commit is None:
         every = [
@@ -109,7 +116,7 @@ def find_affected(project: Project, commit: str | None) -> Answer:
         return Answer(commit=None, affected=every, unaffected=())
     with ExitStack() as resources:
         old = resources.enter_context(CommitTree(project.root, commit))
-        finder = _Finder(project, old, changed_paths(project.root, commit))
+        finder = _Finder(project, old, changed_paths(project.root, commit), summarise=summarise)
         found = [item for name in project.experiments if (item := finder.judge(name))]
         touched = {item.experiment for item in found}
         return Answer(
@@ -123,8 +130,9 @@ def find_affected(project: Project, commit: str | None) -> Answer:
 class _Finder:
     """Judges the experiments of one project; flows that several share are read once."""
 
-    def __init__(self, project: Project, old: CommitTree, changed: Sequence[ChangedPath]) -> None:
+    def __init__(self, project: Project, old: CommitTree, changed: Sequence[ChangedPath], *, summarise: bool) -> None:
         self.project = project
+        self.summarise = summarise
         self.new = WorkingTree(project.root)
         self.old = old
         self.changed = {item.path: item for item in changed}
@@ -139,12 +147,14 @@ class _Finder:
         experiment = self.project.experiments[name]
         reasons = [*self._judge_configuration(experiment), *self._judge_data(experiment), *self._judge_locks()]
         flows = {experiment.flow: f"flow {experiment.flow}"}
-        flows |= {entry.flow: f"evaluator {key} ({entry.flow})" for key, entry in experiment.evaluators.items()}
+        flows |= {
+            entry.flow: f"evaluator {key} ({entry.flow})" for key, entry in experiment.evaluators.items() if entry.flow
+        }
         changes: dict[str, Sequence[Change]] = {}
         for path, title in flows.items():
             found = self._judge_flow(path)
             reasons += [f"{title}: {reason}" for reason in found]
-            if found:
+            if found and self.summarise:
                 changes[path] = self._compare(path)
         return Affected(experiment=name, reasons=tuple(reasons), changes=changes) if reasons else None
 

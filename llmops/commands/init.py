@@ -25,7 +25,8 @@ from llmops.commands.init_plan import (
 )
 from llmops.commands.lint import find_lint_root, lint_project, severity_of
 from llmops.commands.setup import setup
-from llmops.config.load import ENVIRONMENTS, EXPERIMENTS, load_project
+from llmops.config.document import read_document
+from llmops.config.load import ENVIRONMENTS, EXPERIMENTS
 from llmops.errors import ExitCode, Problem, UsageError
 from llmops.flows.lint.repository import fixes_line_endings
 from llmops.flows.tree import WorkingTree
@@ -164,13 +165,14 @@ def _environment_files(root: Path, wishes: Wishes, flows: Sequence[FoundFlow], e
 
 def _flows_with_experiment(root: Path) -> dict[str, str]:
     """Return the flows that experiments of the project name already, with the experiment."""
-    if not (root / EXPERIMENTS).is_dir() or not any((root / EXPERIMENTS).glob("*.y*ml")):
-        return {}
-    try:
-        project = load_project(root)
-    except UsageError as error:
-        raise UsageError(*error.problems) from error
-    return {experiment.flow.strip("/").removeprefix("./"): name for name, experiment in project.experiments.items()}
+    folder = root / EXPERIMENTS
+    found: dict[str, str] = {}
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")] if folder.is_dir() else []):
+        values = read_document(path, path.name).value
+        flow = values.get("flow") if isinstance(values, dict) else None
+        if isinstance(flow, str):
+            found[flow.strip("/").removeprefix("./")] = path.stem
+    return found
 
 
 def _free_name(item: FoundFlow, flows: Sequence[FoundFlow]) -> str:

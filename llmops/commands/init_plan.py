@@ -29,6 +29,7 @@ LARGEST_DATA = 64 << 20
 """Bytes; a larger file is not looked at, so that `init` stays quick."""
 
 _LABELS = ("groundtruth", "ground_truth", "expected", "label", "target", "reference", "gold")
+_LABEL_COLUMNS = ("answer", "correct_answer", "truth", "category", "class", "solution")
 _ANSWERS = ("prediction", "predicted", "answer", "output", "response", "result", "completion")
 _QUESTIONS = ("question", "query", "input", "prompt", "text", "url")
 _SAME_MEANING: tuple[tuple[str, ...], ...] = (_LABELS, _ANSWERS, _QUESTIONS)
@@ -274,7 +275,7 @@ def _find_source(name: str, outputs: Sequence[str], labels: Sequence[str], colum
     group = next((group for group in _SAME_MEANING if _fold(name) in map(_fold, group)), ())
     everywhere = (("run.outputs", outputs), ("data", columns))
     places = everywhere[:1] if group is _ANSWERS else (("data", labels),) if group is _LABELS else everywhere
-    for wanted in (name, *group):
+    for wanted in (name, *group, *(_LABEL_COLUMNS if group is _LABELS else ())):
         for source, known in places:
             found = next((item for item in known if _fold(item) == _fold(wanted)), None)
             if found is not None:

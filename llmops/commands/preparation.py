@@ -254,8 +254,10 @@ def _flow_ref(
     )
 
 
-def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_required: bool = True) -> RunRequest:
-    """Ask for a run of the experiment's flow (or of its baseline)."""
+def run_request(
+    prepared: Prepared, source: FlowSource, *, label: str, rows: Sequence[int] | None = None, is_required: bool = True
+) -> RunRequest:
+    """Ask for a run of the experiment's flow (or of its baseline), over all rows or some of them."""
     experiment = prepared.experiment
     return RunRequest(
         label=label,
@@ -268,6 +270,7 @@ def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_requir
         connections=_used_by(source, prepared.connections, _variables(prepared.environment, experiment)),
         environment_variables=_variables(prepared.environment, experiment),
         repeats=experiment.repeat,
+        rows=rows,
         concurrency=experiment.concurrency,
         line_timeout_s=experiment.line_timeout_s,
         is_required=is_required,

@@ -190,9 +190,10 @@ class _SelfTest:
             for line in self.runs.lines(self.run):
                 planted = self._planted(name, line) if line.row in touched else line
                 failed += planted.status == "failed"
-                text = json.dumps(to_json(planted), ensure_ascii=False)
-                digest.update(text.encode("utf-8", "surrogatepass"))
-                yield text
+                body = [planted.row, planted.repeat, planted.status, planted.inputs, planted.outputs]
+                text = json.dumps(body, sort_keys=True, ensure_ascii=False)
+                digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
+                yield json.dumps(to_json(planted), ensure_ascii=False)
 
         folder = self.prepared.project.state / "runs" / identifier
         write_stream(folder / "lines.jsonl", texts())

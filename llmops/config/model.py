@@ -101,6 +101,9 @@ class Experiment:
     concurrency: int = setting("Lines in flight at once.", default=16, minimum=1, maximum=1024)
     line_timeout_s: float = setting("Seconds that one line may take.", default=600.0, exclusiveMinimum=0)
     repeat: int = setting("Measurements of each row.", default=1, minimum=1)
+    redact: bool = setting(
+        "Keep inputs, outputs and errors of rows out of logs, reports, comments and artifacts.", default=False
+    )
     budget: Budget = setting("Hard stop: rows that it leaves over are unmeasured.", factory=Budget)
 
 

@@ -65,6 +65,8 @@ def row_values(scores: Scores, key: str, spec: MetricSpec) -> list[float | None]
     """
     worst, _ = extremes(spec)
     column = scores.columns.get(key)
+    if column is not None and len(column) == len(scores.statuses) and set(scores.statuses) == {"scored"}:
+        return [None if math.isnan(value) else value for value in column]
     values: list[float | None] = []
     for index, status in enumerate(scores.statuses):
         own = column[index] if column is not None and (status == "scored" or spec.kind == "sum") else None

@@ -134,7 +134,7 @@ class Azurite:
         self._context = certificates.client_context()
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / "azurite.log"
-        keys = f"{account.name}:{account.key};{account.name}.blob.core.windows.net:{account.key}"
+        keys = f"{account.name}:{account.key}"
         with self._log.open("ab") as log:
             self._child = subprocess.Popen(
                 _command(script, self.port, certificates, folder, keep=keep),

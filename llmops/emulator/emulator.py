@@ -91,7 +91,7 @@ class Emulator:
         interpreter = write_interpreter(python, self.folder, os.environ)
         self.cloud = _cloud(settings, Blobs(blob_service), self.folder, str(interpreter), keep=folder is not None)
         self._open.callback(self.cloud.hosting.close)
-        self._open.callback(self.cloud.operations.close)
+        self._open.callback(self.cloud.operations.cancel_all)
         self._open.callback(self.cloud.runs.close)
         self._server = _server(self.cloud, self.certificates, port)
         self._server.start()

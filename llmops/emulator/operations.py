@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llmops.emulator.errors import RefusalError, not_found
@@ -23,6 +23,7 @@ class Operation:
     id: str
     status: Status = "InProgress"
     error: RefusalError | None = None
+    canceled: threading.Event = field(default_factory=threading.Event)
 
     def body(self) -> dict[str, Any]:
         """Build the answer to a poll."""
@@ -37,7 +38,6 @@ class Operations:
 
     def __init__(self) -> None:
         self._operations: dict[str, Operation] = {}
-        self._closing = threading.Event()
 
     def find(self, operation_id: str) -> Operation:
         """Return an operation.
@@ -72,9 +72,12 @@ class Operations:
         thread.start()
         return operation
 
-    def close(self) -> None:
-        """Let no operation end any more."""
-        self._closing.set()
+    def cancel_all(self) -> None:
+        """Cancel the operations that go on; their resources stay as they are."""
+        for operation in list(self._operations.values()):
+            if operation.status == "InProgress":
+                operation.status = "Canceled"
+                operation.canceled.set()
 
     def _run(
         self,
@@ -88,7 +91,7 @@ class Operations:
         if fault is not None and fault.effect == "stick_operation":
             return
         error = _failure(fault) if fault is not None else _attempt(work)
-        if self._closing.wait(max(0.0, least_s - (time.monotonic() - started))):
+        if operation.canceled.wait(max(0.0, least_s - (time.monotonic() - started))):
             return
         end(error)
         operation.error = error

@@ -16,7 +16,7 @@ from llmops.emulator.wire import DropConnectionError, Request, Response, refusal
 
 MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net", "https://ml.azure.com")
 _HOSTS = {"management.azure.com": "arm", "login.microsoftonline.com": "tokens", "login.microsoft.com": "tokens"}
-_SUFFIXES = {".api.azureml.ms": "data", ".inference.ml.azure.com": "scoring", ".blob.core.windows.net": "blobs"}
+_SUFFIXES = {".api.azureml.ms": "data", ".inference.ml.azure.com": "scoring", blob_front.SUFFIX: "blobs"}
 _DATA_PLANE = frozenset({"flow", "history", "metric", "index", "data", "content"})
 
 
@@ -35,6 +35,8 @@ def _direct_service(path: str) -> str:
         return "arm"
     if first in _DATA_PLANE:
         return "data"
+    if first.endswith(blob_front.SUFFIX):
+        return "blobs"
     return "scoring" if first == "inference" else "tokens"
 
 
@@ -89,7 +91,9 @@ class Service:
             return refusal_response(refusal)
 
     def _route(self, router: Router, request: Request) -> Response:
-        caller: Mapping[str, Any] = self.cloud.tokens.claims(request.headers.get("authorization", ""), MANAGEMENT)
+        # In a cloud of one's own, the emulator's address is the resource that tokens are for.
+        audiences = (*MANAGEMENT, f"https://{request.host}")
+        caller: Mapping[str, Any] = self.cloud.tokens.claims(request.headers.get("authorization", ""), audiences)
         handler, names = router.find(request)
         workspace = Workspace(
             subscription=names.get("subscription", ""),

@@ -95,6 +95,7 @@ class Case:
             self.baseline_reason,
             self.baseline_problem,
             list(self.notes),
+            None if self.order is None else list(self.order),
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -227,6 +228,17 @@ def judge_case(state: Path, case: Case) -> Outcome:
     candidate = read_scores(state, case.candidate)
     baseline = read_scores(state, case.baseline) if case.baseline else None
     return outcome(judge(case.gate, _gather(case, candidate, baseline, ()), explain=False))
+
+
+def draw_positions(order: Sequence[int], drawn: int) -> list[int]:
+    """Return, for the first rows of an order, their places among these rows in ascending order.
+
+    Args:
+        order: positions in the data set, in the order in which they are drawn.
+        drawn: how many were.
+    """
+    places = {row: place for place, row in enumerate(sorted(order[:drawn]))}
+    return [places[row] for row in order[:drawn]]
 
 
 def _design(case: Case, earlier: int) -> Design:
@@ -363,15 +375,16 @@ class _RowPicker:
 
     def show(self, indexes: Sequence[int], state: Path, read_lines: ReadLines) -> list[RowComparison]:
         """Read the lines of the chosen rows, in the given order."""
-        wanted = set(indexes)
+        rows = self._candidate.rows or range(len(self._candidate.statuses))
+        wanted = {rows[index] for index in indexes}
         new = _views(state, self._case.candidate, wanted, read_lines)
         old = _views(state, self._case.baseline, wanted, read_lines) if self._case.baseline else {}
         return [
             RowComparison(
-                row=index,
-                inputs=new[index][0],
-                candidate=new[index][1],
-                baseline=old[index][1] if index in old else None,
+                row=rows[index],
+                inputs=new[rows[index]][0],
+                candidate=new[rows[index]][1],
+                baseline=old[rows[index]][1] if rows[index] in old else None,
                 change=self.changes[index],
                 badness=self._badness[index],
             )

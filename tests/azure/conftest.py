@@ -85,6 +85,7 @@ def nothing_left(emulator: Emulator) -> Iterator[None]:
     first, refused = emulator.cloud.journal.last_number(), len(emulator.cloud.journal.refused())
     yield
     emulator.cloud.faults.remove()
+    emulator.cloud.operations.cancel_all()
     emulator.cloud.settings = SETTINGS
     emulator.cloud.change_settings()
     unknown = [entry for entry in emulator.cloud.journal.entries(after=first) if entry.status == 405]

@@ -291,4 +291,7 @@ def test_a_second_client_of_a_workspace_keeps_the_first_ones_credential(emulator
         make_ml(credential, workspace).workspaces.get(workspace)
     callers = [entry.caller for entry in requests.all("POST", "/cancel")]
     assert callers == ["first", "first"]
-    assert {entry.caller for entry in requests.all("GET") if entry.service == "arm"} == {"first", "second"}
+    assert {entry.caller for entry in requests.all("GET", f"/workspaces/{workspace}") if entry.service == "arm"} == {
+        "first",
+        "second",
+    }

@@ -248,6 +248,45 @@ def test_state_outlives_the_process_in_a_folder(azurite_script: Path, tmp_path: 
     assert (last, kept) == (200, ["blob.txt"])
 
 
+def deploy(emulator: Emulator, client: Client, flow: Path) -> None:
+    """Register a flow as the SDKs do and deploy it with all traffic."""
+    container = client.arm("GET", "/datastores/workspaceblobstore").json()["properties"]["containerName"]
+    for file in flow.iterdir():
+        emulator.cloud.blobs.write(container, f"LocalUpload/x/{flow.name}/{file.name}", file.read_bytes())
+    uri = f"azureml://datastores/workspaceblobstore/paths/LocalUpload/x/{flow.name}"
+    client.arm("PUT", "/models/m/versions/1", {"properties": {"modelUri": uri}})
+    client.arm("PUT", "/onlineEndpoints/lasting", ENDPOINT)
+    wait_until_ready(client, "/onlineEndpoints/lasting")
+    properties = {"model": f"{client.workspace}/models/m/versions/1", "requestSettings": {"requestTimeout": "PT1M"}}
+    blue = "/onlineEndpoints/lasting/deployments/blue"
+    client.arm("PUT", blue, {"location": "eastus", "properties": properties})
+    assert wait_until_ready(client, blue) == "Succeeded"
+    client.arm("PUT", "/onlineEndpoints/lasting", {"location": "eastus", "properties": {"traffic": {"blue": 100}}})
+
+
+def score(emulator: Emulator, client: Client) -> Any:
+    """Ask the endpoint with its key."""
+    key = client.arm("POST", "/onlineEndpoints/lasting/listKeys", {}).json()["primaryKey"]
+    uri = "https://lasting.eastus.inference.ml.azure.com/score"
+    with connect(emulator, Authorization=f"Bearer {key}") as http:
+        return http.post(uri, json={"text": "hello"}).json()
+
+
+@pytest.mark.slow
+def test_a_deployment_serves_again_after_a_restart(azurite_script: Path, tmp_path: Path, root: Path) -> None:
+    path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/kept"
+    answers = []
+    for is_first in (True, False):
+        with Emulator(azurite=azurite_script, folder=tmp_path / "state", settings=Settings(operation_s=0)) as emulator:
+            token = emulator.cloud.tokens.issue(audience=ARM, tenant="t", client="c")
+            with connect(emulator, Authorization=f"Bearer {token}") as http:
+                client = Client(http, path)
+                if is_first:
+                    deploy(emulator, client, root / "tests" / "azure" / "flows" / "shout")
+                answers.append(score(emulator, client))
+    assert answers == [{"loud": "HELLO"}, {"loud": "HELLO"}]
+
+
 def llmops(*arguments: str, cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "llmops", "emulator", *arguments]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=120)
@@ -290,6 +329,20 @@ def test_a_command_runs_against_the_emulator_with_its_own_exit_code(user: dict[s
     assert "emulator: a fault that never came about: answer * workspaces/nobody" in done.stderr
     statuses = [json.loads(line)["status"] for line in (tmp_path / "requests.jsonl").read_text().splitlines()]
     assert statuses == [200, 200]
+
+
+ASK_FOR_CONNECTIONS = (
+    CHILD.replace("https://management.azure.com/{path}", "{data}")
+    .replace("answer =", 'data = f"https://eastus.api.azureml.ms/flow/api/{path}/Connections"\n    answer =')
+    .replace('answer.json().get("name")', "answer.json()")
+)
+
+
+def test_workspaces_have_the_connections_of_an_environment(user: dict[str, str], root: Path) -> None:
+    options = ("--connections-of", "local")
+    done = llmops("run", *options, "--", sys.executable, "-c", ASK_FOR_CONNECTIONS, cwd=root, env=user)
+    assert "'connectionName': 'open_ai_connection', 'connectionType': 'OpenAI'" in done.stdout, done.stderr
+    assert "'api_key': '******'" in done.stdout
 
 
 def test_it_serves_until_it_is_told_to_end(user: dict[str, str], tmp_path: Path) -> None:

@@ -210,6 +210,8 @@ class _Job:
         request = self.request
         parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
         parts += [request.repeats, self._target.lines_digest if self._target else None]
+        if request.rows is not None:
+            parts.append(list(request.rows))
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return f"{_slug(self.request.source)}-{digest[:12]}"
 
@@ -231,7 +233,8 @@ class _Job:
 
     @property
     def _total(self) -> int:
-        rows = self.request.dataset.rows * self.request.repeats
+        asked = self.request.rows
+        rows = (self.request.dataset.rows if asked is None else len(asked)) * self.request.repeats
         return rows if self._target is None else self._target.completed * self.request.repeats
 
     def _planned(self) -> Iterator[PlannedLine]:
@@ -241,7 +244,10 @@ class _Job:
         rows = read_rows(self.request.data)
         if self._target is None:
             takes_all = not inputs and not self.request.column_mapping
+            wanted = None if self.request.rows is None else frozenset(self.request.rows)
             for row in rows:
+                if wanted is not None and row.number not in wanted:
+                    continue
                 by_name = all_columns(row.values) if takes_all else mapping
                 for repeat in range(self.request.repeats):
                     yield self._plan(by_name, row.number, repeat, data=row.values)

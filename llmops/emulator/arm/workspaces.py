@@ -85,7 +85,7 @@ def _datastore(call: Call) -> dict[str, Any]:
         "properties": {
             "datastoreType": "AzureBlob",
             # A custom cloud has no host names below it, so the account's place is spelled as a path.
-            "accountName": f"127.0.0.1:{blobs.azurite.port}/{blobs.account.name}" if is_direct else blobs.account.name,
+            "accountName": f"{call.request.host}/{blobs.account.name}" if is_direct else blobs.account.name,
             "containerName": call.workspace.container,
             "endpoint": "core.windows.net",
             "protocol": "https",

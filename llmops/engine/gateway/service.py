@@ -130,6 +130,7 @@ class ModelService:
 
     def __init__(self, settings: GatewaySettings, ledger: LedgerWriter, stand_in: StandInTransport) -> None:
         self._settings = settings
+        self._secrets: set[bytes] = set()
         self._ledger = ledger
         self._stand_in = stand_in
         self._faults = read_faults(settings.faults)
@@ -138,7 +139,6 @@ class ModelService:
         self._recording = Recording(Path(settings.record), self._mask) if settings.record else None
         self._replayed = read_recording(Path(settings.replay)) if settings.replay else None
         self._runs: dict[str, Run] = {}
-        self._secrets: set[bytes] = set()
         self._throttles: dict[tuple[str, str], Throttle] = {}
         self._transports: dict[str, Transport] = {}
         self._flying: dict[str, asyncio.Future[None]] = {}

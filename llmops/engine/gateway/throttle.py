@@ -9,6 +9,7 @@ faster. Until the first refusal neither limits anything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import deque
@@ -19,12 +20,13 @@ PACE_RISE, PACE_RISE_MORE = 0.05, 0.02
 """By how much the pace rises in a second, and in a second squared, without refusals."""
 CALLS_TO_LEARN = 10
 """A service that takes fewer calls in a second has shown less in it, so its pace rises more slowly."""
-SLOWEST = 0.05
+SLOWEST = 0.1
 """Calls per second that are made at least, so that a service that comes back is noticed."""
 SHORT_WAIT_S = 1.0
 """A service that asks for a longer pause than this is left alone by all calls, not only by the refused one."""
 _WINDOWS_S = (2.0, 5.0, 15.0, 60.0)
-_ENOUGH = 5
+_ENOUGH = 10
+_FEWEST = 3
 
 
 class Throttle:
@@ -42,7 +44,7 @@ class Throttle:
         self._next_start = 0.0
         self._lowered_at = -1.0
         self._in_flight = 0
-        self._answered: deque[float] = deque(maxlen=4096)
+        self._taken: deque[float] = deque(maxlen=4096)
         self._started = clock()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -71,7 +73,9 @@ class Throttle:
                 raise
         else:
             self._start()
-        return self._clock()
+        started = self._clock()
+        self._taken.append(started)
+        return started
 
     def leave(self) -> None:
         """Say that a call has ended, however it did."""
@@ -80,7 +84,6 @@ class Throttle:
 
     def answered(self) -> None:
         """Say that the service answered a call; comes before its `leave`."""
-        self._answered.append(self._clock())
         if self._limit is not None and self._in_flight >= self._limit - 1:
             self._limit += 1 / self._limit
 
@@ -93,32 +96,34 @@ class Throttle:
             is_rate: whether it counts calls (429) or is out of breath (503).
         """
         now = self._clock()
+        with contextlib.suppress(ValueError):
+            self._taken.remove(started)
         if retry_after_s > SHORT_WAIT_S:
             self._next_start = max(self._next_start, now + retry_after_s)
-        if started < self._lowered_at:
+        if started <= self._lowered_at:
             return
         self._lowered_at = now
         self._limit = max(1.0, DECREASE * min(self._limit or self._in_flight, self._in_flight))
-        if is_rate:
-            self._pace, self._pace_at = max(self._measured_rate(self._in_flight - 1), SLOWEST), now
+        rate = self._measured_rate() if is_rate else None
+        if rate is not None:
+            self._pace, self._pace_at = max(rate, SLOWEST), now
 
-    def _measured_rate(self, taken: int = 0) -> float:
-        """Return calls per second, over the shortest window that has enough of them.
+    def _measured_rate(self) -> float | None:
+        """Return calls per second that were not refused, over the shortest window that has enough of them.
 
-        Args:
-            taken: calls that have no answer yet and still count.
+        None: too few were taken to tell a limit from an outage, which backoff and concurrency deal with.
         """
         now, count, window = self._clock(), 0, _WINDOWS_S[0]
         for window in _WINDOWS_S:
-            count = taken + sum(1 for at in reversed(self._answered) if at > now - window)
+            count = sum(1 for at in self._taken if at > now - window)
             if count >= _ENOUGH:
                 break
-        return count / min(window, max(now - self._started, 1.0))
+        return count / min(window, max(now - self._started, 1.0)) if count >= _FEWEST else None
 
     def _interval(self) -> float:
         if self._pace is None:
             return 0.0
-        calm = (self._clock() - self._pace_at) * min(1.0, self._pace / CALLS_TO_LEARN)
+        calm = (self._clock() - self._pace_at) * min(1.0, max(self._pace, 0.5) / CALLS_TO_LEARN)
         rise = 1 + PACE_RISE * calm + PACE_RISE_MORE * calm**2
         return 1 / (self._pace * rise)
 

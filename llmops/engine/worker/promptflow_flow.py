@@ -43,30 +43,49 @@ class LlmToolMissingError(Exception):
 
 def load(message: dict[str, Any]) -> PromptFlow:
     """Load a flow with promptflow-core's executor; whatever it raises goes to the driver."""
-    folder = Path(message["folder"])
     os.environ.setdefault("PF_LOGGING_LEVEL", "CRITICAL" if message["trace"] else "ERROR")
-    os.environ.setdefault("PF_DISABLE_TRACING", "true")
-    surroundings.enter(message)
-    _offer_devkit_names()
+    definition = prepare(message)
     from promptflow.executor import FlowExecutor
 
     from .node_log import NodeLog
 
+    folder = Path(message["folder"])
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
-    _provide(connections)
-    definition = _definition(folder / message["flow_file"], message["variants"], message["nodes"])
+    is_overlaid = message["variants"] or message["nodes"]
+    flow_file = _write_definition(definition) if is_overlaid else folder / message["flow_file"]
+    node_log = NodeLog(trace=message["trace"])
+    executor = FlowExecutor.create(
+        flow_file, connections, folder, raise_ex=True, storage=node_log, init_kwargs=init_of(message) or None
+    )
+    return PromptFlow(executor, node_log)
+
+
+def prepare(message: dict[str, Any]) -> dict[str, Any]:
+    """Make this process fit for a flow, a worker or a serving process alike: import roots, connections, variables.
+
+    Returns:
+        The definition with the chosen variants; nothing for a prompty.
+    """
+    os.environ.setdefault("PF_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PF_DISABLE_TRACING", "true")
+    surroundings.enter(message)
+    _offer_devkit_names()
+    _provide({name: _connection(name, value) for name, value in message["connections"].items()})
+    definition = _definition(Path(message["folder"]) / message["flow_file"], message["variants"], message["nodes"])
     surroundings.set_environment(
         {**definition.get("environment_variables", {}), **message["environment_variables"]}, message["connections"]
     )
     _require_llm_tool(definition)
-    is_overlaid = message["variants"] or message["nodes"]
-    flow_file = _write_definition(definition) if is_overlaid else folder / message["flow_file"]
-    init = _prompty_model(folder / message["flow_file"]) if message["kind"] == "prompty" else message["init"]
-    node_log = NodeLog(trace=message["trace"])
-    executor = FlowExecutor.create(
-        flow_file, connections, folder, raise_ex=True, storage=node_log, init_kwargs=init or None
+    return definition
+
+
+def init_of(message: dict[str, Any]) -> dict[str, Any]:
+    """Return what the flow is built with, after `prepare`."""
+    is_prompty = message["kind"] == "prompty"
+    init: dict[str, Any] = (
+        _prompty_model(Path(message["folder"]) / message["flow_file"]) if is_prompty else message["init"]
     )
-    return PromptFlow(executor, node_log)
+    return init
 
 
 def _provide(connections: dict[str, Any]) -> None:

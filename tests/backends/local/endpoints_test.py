@@ -122,8 +122,15 @@ def test_windows_count_live_requests_only(pair: Place) -> None:
     pair.ask("hello", deployment="second")
     assert [pair.ask(question)["status"] for question in ("hello", "raise:no")] == [200, 400]
     window = pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())["first"]
-    assert (window.requests, window.errors, sorted(window.latency_s)) == (2, 0, [50, 95, 99])
+    assert (window.requests, window.errors, sorted(window.latency_s)) == (2, 1, [50, 95, 99])
     assert "second" not in pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())
+
+
+def test_wrong_inputs_are_the_callers_error_and_what_a_node_raises_is_the_flows(pair: Place) -> None:
+    start = pair.endpoints.now()
+    answers = [pair.endpoints.score(NAME, inputs) for inputs in ({"other": "x"}, {"question": "raise:no"})]
+    assert [answer.status for answer in answers] == [400, 400]
+    assert pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())["first"].errors == 1
 
 
 def test_the_description_and_the_health_are_served(pair: Place) -> None:

@@ -131,6 +131,7 @@ async def _greet(process: asyncio.subprocess.Process, spec: ServingSpec) -> dict
         "threads": spec.threads,
         "paths": list(map(str, spec.paths)),
         "variants": dict(spec.variants),
+        "nodes": {},
         "connections": {name: dict(value) for name, value in spec.connections.items()},
         "environment_variables": dict(spec.environment_variables),
     }

@@ -314,7 +314,7 @@ def _read_deployment(row: tuple[Any, ...]) -> StoredDeployment:
         model=model,
         version=version,
         digest=digest,
-        **json.loads(spec),
+        **{**json.loads(spec), "connections": tuple(json.loads(spec)["connections"])},
         tags=json.loads(tags),
         is_deleting=bool(deleting),
     )
