@@ -1,7 +1,8 @@
 # make demo           set up and run the example's check offline, with the stand-in model
 # make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
 # make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
-# make lint           style, types, import directions, fresh lock files
+# make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
+# make lint           style, types, import directions, fresh lock files, pipelines
 # make bench          measure what docs/development.md promises
 # make lock           compile the lock files again; UPGRADE=1 takes the newest versions
 # make clean          remove what the set-up and the tools made
@@ -17,7 +18,7 @@ BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pythons lint lint-style lint-types lint-imports lint-locks format bench lock clean setup setup-dev system
+.PHONY: node-packages help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks lint-templates format bench lock clean setup setup-dev system
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -34,7 +35,7 @@ system:
 demo: setup
 	@$(BIN)/llmops check web-classification
 
-test: setup-dev system
+test: setup-dev system node-packages
 	@$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
 
 test-pythons:
@@ -45,7 +46,14 @@ test-pythons:
 	    fi; \
 	done
 
-lint: lint-style lint-types lint-imports lint-locks
+test-azure:
+	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv .venv-azure azure
+	@.venv-azure/bin/python -m pytest tests/azure $(PYTEST_ARGS)
+
+node-packages: setup-dev
+	@$(BIN)/python -m tools.check_templates install
+
+lint: lint-style lint-types lint-imports lint-locks lint-templates
 
 lint-style: setup-dev
 	@$(BIN)/ruff format --check --quiet .
@@ -59,6 +67,9 @@ lint-imports: setup-dev
 
 lint-locks: setup-dev
 	@$(BIN)/python -m tools.lock --check
+
+lint-templates: setup-dev
+	@$(BIN)/python -m tools.check_templates
 
 format: setup-dev
 	@$(BIN)/ruff format .

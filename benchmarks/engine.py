@@ -65,7 +65,14 @@ nodes:
   inputs: {grades: "${grade.output}"}
   aggregation: true
 """
-GRADE = "from promptflow.core import tool\n\n\n@tool\ndef grade(expected: str, found: str) -> int:\n    return int(expected == found)\n"
+GRADE = """\
+from promptflow.core import tool
+
+
+@tool
+def grade(expected: str, found: str) -> int:
+    return int(expected == found)
+"""
 AGGREGATE = """\
 from promptflow.core import log_metric, tool
 
@@ -172,9 +179,8 @@ def main() -> None:
         if arguments.peer:
             project = make_project(Path(folder) / "peer", arguments.peer)
             (Path(folder) / "peer-home").mkdir()
-            print(
-                f"promptflow's own batch run, {arguments.peer} rows: {peer(project, model, Path(folder) / 'peer-home'):.1f} s"
-            )
+            took_s = peer(project, model, Path(folder) / "peer-home")
+            print(f"promptflow's own batch run and evaluation, {arguments.peer} rows: {took_s:.1f} s")
 
 
 if __name__ == "__main__":

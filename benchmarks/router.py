@@ -50,8 +50,9 @@ def make_package(folder: Path) -> ModelRecord:
         digest=digest,
         flow=FlowRef(path=".", digest=digest),
         project="flow",
-        definition="echo:answer",
-        flow_kind="python",
+        definition="echo.py",
+        flow_kind="callable",
+        entry="echo:answer",
         files={"flow/echo.py": PackagedFile(sha256=content, name="echo.py")},
     )
     write_record(folder / "manifest.json", manifest)

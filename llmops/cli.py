@@ -62,13 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
     parser = _build_parser()
-    arguments, unknown = parser.parse_known_args(_with_variables(argv, env, parser))
+    own, rest = _split_at_dashes(argv)
+    arguments, unknown = parser.parse_known_args(_with_variables(own, env, parser))
+    arguments.rest = rest
+    unknown += [] if "takes_rest" in arguments else rest
     if unknown:
         raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
     if not hasattr(arguments, "run"):
         parser.print_help()
         arguments.run = lambda _: ExitCode.PASS
     return arguments
+
+
+def _split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part our arguments from those of a command that we are to run: what follows `--`."""
+    place = argv.index("--") if "--" in argv else len(argv)
+    return list(argv[:place]), list(argv[place + 1 :])
 
 
 def _unknown_arguments(unknown: Sequence[str], parser: argparse.ArgumentParser) -> UsageError:
@@ -90,8 +99,6 @@ def _build_parser() -> _Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
     for add in _COMMANDS:
         add(commands)
-    for add in (_add_lint, _add_explain, _add_affected):
-        add(commands)
     return parser
 
 
@@ -103,7 +110,7 @@ def _add(commands: Any, name: str, summary: str, run: Callable[[argparse.Namespa
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, command=name)
     return parser
 
 
@@ -168,7 +175,8 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _add_run(commands: Any) -> None:
     parser = _add(commands, "run", "run an experiment's flow over its data set", _run)
-    parser.add_argument("experiment", metavar="EXPERIMENT")
+    parser.add_argument("experiment", metavar="EXPERIMENT", nargs="?")
+    parser.add_argument("--file", metavar="FILE", type=Path, help="run as this run file of prompt flow says, instead")
     _add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
     parser.add_argument("--estimate", action="store_true", help="say what the run would use, and run nothing")
@@ -177,6 +185,17 @@ def _add_run(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if _names_a_file(arguments, arguments.experiment, "EXPERIMENT"):
+        from llmops.commands.run_file import run_file
+
+        return run_file(
+            context=_context(),
+            file=arguments.file,
+            environment=arguments.environment or os.environ.get("LLMOPS_ENVIRONMENT"),
+            run=None,
+            evaluate=False,
+            json_output=arguments.json,
+        )
     from llmops.commands.run import run
 
     return run(
@@ -192,17 +211,104 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _add_evaluate(commands: Any) -> None:
     parser = _add(commands, "evaluate", "score the lines of a run with the experiment's evaluators", _evaluate)
-    parser.add_argument("recorded_run", metavar="RUN", help="the id that `llmops run` printed")
+    parser.add_argument("recorded_run", metavar="RUN", nargs="?", help="the id that `llmops run` printed")
+    parser.add_argument("--file", metavar="FILE", type=Path, help="a run file of prompt flow that names the evaluation")
+    parser.add_argument("--run", metavar="RUN", dest="target", help="with --file: id or name of the run to evaluate")
     _add_layered(parser)
     _add_json(parser)
 
 
+def _names_a_file(arguments: argparse.Namespace, positional: str | None, name: str) -> bool:
+    """Say whether a run file is asked for; it stands in the place of the positional argument."""
+    if (arguments.file is None) == (positional is None):
+        found = "both" if positional else "neither"
+        raise UsageError.of(f"give {name} or --file", where=f"llmops {arguments.command}", found=found)
+    return arguments.file is not None
+
+
 def _evaluate(arguments: argparse.Namespace) -> int:
+    if _names_a_file(arguments, arguments.recorded_run, "RUN"):
+        from llmops.commands.run_file import run_file
+
+        return run_file(
+            context=_context(),
+            file=arguments.file,
+            environment=arguments.environment or os.environ.get("LLMOPS_ENVIRONMENT"),
+            run=arguments.target,
+            evaluate=True,
+            json_output=arguments.json,
+        )
     from llmops.commands.evaluate import evaluate
 
     return evaluate(
         context=_context(), run=arguments.recorded_run, flags=_options(arguments), json_output=arguments.json
     )
+
+
+def _add_test(commands: Any) -> None:
+    parser = _add(commands, "test", "run one input through a flow and show what each node did", _test)
+    parser.add_argument("flow", metavar="FLOW", help="an experiment, or a flow: folder, file or callable")
+    parser.add_argument(
+        "--inputs", metavar="NAME=VALUE", nargs="+", default=[], help="inputs, or one file whose first row is taken"
+    )
+    parser.add_argument("--interactive", action="store_true", help="ask for inputs until the end of input")
+    parser.add_argument("--variants", metavar="NODE=VARIANT,…", help="variants of nodes")
+    parser.add_argument("--init", metavar="NAME=VALUE", nargs="+", default=[], help="arguments of the flow's class")
+    parser.add_argument("--environment", metavar="E", help="environment whose connections are used")
+    _add_json(parser)
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    from llmops.commands.test import Wish, chat, test
+
+    wish = Wish(
+        flow=arguments.flow,
+        environment=arguments.environment,
+        inputs=arguments.inputs,
+        variants=arguments.variants,
+        init=arguments.init,
+    )
+    if arguments.interactive:
+        return chat(context=_context(), wish=wish, read=_read_line)
+    return test(context=_context(), wish=wish, json_output=arguments.json)
+
+
+def _read_line(prompt: str) -> str | None:
+    try:
+        return input(prompt)
+    except EOFError:
+        return None
+
+
+def _add_runs(commands: Any) -> None:
+    parser = _add(commands, "runs", "list, show, compare and export runs", _runs)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    listing = actions.add_parser("list", help="every run, newest first", allow_abbrev=False)
+    showing = actions.add_parser("show", help="one run: what it was made of, metrics, lines", allow_abbrev=False)
+    comparing = actions.add_parser("compare", help="two or more runs side by side, with the rows that differ")
+    logs = actions.add_parser("logs", help="what a run's flow printed", allow_abbrev=False)
+    exporting = actions.add_parser("export", help="the lines of a run as JSON Lines or CSV", allow_abbrev=False)
+    for one in (showing, logs, exporting):
+        one.add_argument("recorded_run", metavar="RUN", help="id, the beginning of one, or name")
+    comparing.add_argument("recorded_runs", metavar="RUN", nargs="+", help="ids or names")
+    exporting.add_argument("--output", metavar="FILE", type=Path, help="a .jsonl or .csv file; standard output if none")
+    for one in (listing, showing, comparing):
+        _add_json(one)
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from llmops.commands import runs
+
+    context = _context()
+    if arguments.action == "list":
+        return runs.list_runs(context=context, json_output=arguments.json)
+    if arguments.action == "show":
+        return runs.show_run(context=context, run=arguments.recorded_run, json_output=arguments.json)
+    if arguments.action == "compare":
+        return runs.compare_runs(context=context, runs=arguments.recorded_runs, json_output=arguments.json)
+    if arguments.action == "logs":
+        return runs.show_logs(context=context, run=arguments.recorded_run)
+    return runs.export_run(context=context, run=arguments.recorded_run, output=arguments.output)
 
 
 def _add_gate(commands: Any) -> None:
@@ -239,29 +345,71 @@ def _gate(arguments: argparse.Namespace) -> int:
     )
 
 
+def _add_selftest(commands: Any) -> None:
+    parser = _add(commands, "selftest", "plant known regressions and say which of them the gate stops", _selftest)
+    parser.add_argument("experiment", metavar="EXPERIMENT")
+    _add_layered(parser)
+    _add_json(parser)
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from llmops.commands.selftest import selftest
+
+    return selftest(
+        context=_context(),
+        experiment=arguments.experiment,
+        flags=_options(arguments),
+        json_output=arguments.json,
+    )
+
+
 def _add_report(commands: Any) -> None:
     parser = _add(commands, "report", "render a verdict again", _report)
-    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or the folder that holds one")
+    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or a folder with some")
     parser.add_argument(
         "--output", metavar="DIR", type=Path, help="folder for the reports; the verdict's own if left out"
     )
     parser.add_argument("--format", action="append", default=[], help="json, markdown, junit or html; all if left out")
+    parser.add_argument("--host", metavar="HOST", help="github, azure-pipelines or none; detected if left out")
+    parser.add_argument("--expected", metavar="NAMES", help="experiments, by spaces, that need a verdict")
+    parser.add_argument("--exit-code", action="store_true", help="end with the checks' exit code")
     _add_json(parser)
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from llmops.commands.report import report
 
-    context = _context()
     return report(
+        context=_context(host=arguments.host),
         verdict=arguments.verdict,
         output=arguments.output,
         formats=arguments.format,
+        expected=None if arguments.expected is None else arguments.expected.split(),
+        exit_code=arguments.exit_code,
         json_output=arguments.json,
-        write=context.write,
-        width=context.width,
-        color=context.color,
-        encoding=context.encoding,
+    )
+
+
+def _add_comment(commands: Any) -> None:
+    parser = _add(commands, "comment", "say what came of the checks in one comment on the pull request", _comment)
+    parser.add_argument("verdict", metavar="VERDICT", type=Path, help="a verdict.json, or a folder with some")
+    parser.add_argument("--host", metavar="HOST", help="github or azure-pipelines; detected if left out")
+    parser.add_argument("--expected", metavar="NAMES", help="experiments, by spaces, that need a verdict")
+    parser.add_argument("--key", default="check", metavar="KEY", help="tells this comment from others of ours")
+    parser.add_argument("--status", action="store_true", help="also set a status or a check run")
+    parser.add_argument("--dry-run", action="store_true", help="write the comment and post nothing")
+
+
+def _comment(arguments: argparse.Namespace) -> int:
+    from llmops.commands.comment import comment
+
+    return comment(
+        context=_context(host=arguments.host),
+        verdict=arguments.verdict,
+        expected=None if arguments.expected is None else arguments.expected.split(),
+        key=arguments.key,
+        status=arguments.status,
+        dry_run=arguments.dry_run,
     )
 
 
@@ -336,6 +484,113 @@ def _affected(arguments: argparse.Namespace) -> int:
     from llmops.commands.affected import affected
 
     return affected(context=_context(), base=arguments.base, matrix=arguments.matrix, json_output=arguments.json)
+
+
+def _add_init(commands: Any) -> None:
+    parser = _add(commands, "init", "write what a first check needs: experiments, environments, ignored files", _init)
+    parser.add_argument("--yes", action="store_true", help="ask nothing; take the flags and the defaults")
+    parser.add_argument("--ci", choices=("github", "azure-pipelines", "none"), default="github", help="CI system")
+    parser.add_argument("--backend", choices=("local", "azure"), default="local", help="where versions are deployed")
+    parser.add_argument("--threshold", action="append", default=[], metavar="METRIC=MIN", help="may be repeated")
+    parser.add_argument("--no-install", action="store_true", help="do not install the LLM tool's package")
+    parser.add_argument("--force", action="store_true", help="replace files that differ")
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from llmops.commands.init import init, parse_thresholds
+    from llmops.commands.init_plan import Wishes
+
+    thresholds = parse_thresholds(arguments.threshold)
+    return init(
+        context=_context(),
+        wishes=Wishes(ci=arguments.ci, backend=arguments.backend, thresholds=thresholds),
+        force=arguments.force,
+        install=not arguments.no_install,
+        ask=_ask if sys.stdin.isatty() and not arguments.yes else None,
+    )
+
+
+def _ask(question: str, choices: Sequence[str], default: str) -> str:
+    among = f" ({', '.join(choices)})" if choices else ""
+    while True:
+        answer = input(f"{question}{among} [{default}]: ").strip() or default
+        if not choices or answer in choices:
+            return answer
+
+
+def _add_import(commands: Any) -> None:
+    parser = _add(commands, "import", "take a flow that was downloaded from the studio into the repository", _import)
+    parser.add_argument("source", metavar="FLOW", type=Path, help="a ZIP file or a folder")
+    parser.add_argument("--name", metavar="N", help="name in flows/; the file's name if left out")
+    parser.add_argument("--force", action="store_true", help="replace a flow that is there")
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    from llmops.commands.import_flow import import_flow
+
+    return import_flow(context=_context(), source=arguments.source, name=arguments.name, force=arguments.force)
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add(commands, "export", "write a flow as a ZIP file for the studio", _export)
+    parser.add_argument("flow", metavar="FLOW", help="folder or file of the flow, relative to the project")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="NAME.zip in this folder if left out")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from llmops.commands.export_flow import export_flow
+
+    return export_flow(context=_context(), flow=arguments.flow, output=arguments.output)
+
+
+def _add_drift(commands: Any) -> None:
+    parser = _add(commands, "drift", "compare a downloaded flow with the repository's", _drift)
+    parser.add_argument("source", metavar="FLOW", type=Path, help="a ZIP file or a folder")
+    parser.add_argument("--flow", metavar="PATH", help="the repository's flow; flows/NAME if left out")
+    _add_json(parser)
+
+
+def _drift(arguments: argparse.Namespace) -> int:
+    from llmops.commands.drift import drift
+
+    return drift(context=_context(), source=arguments.source, flow=arguments.flow, json_output=arguments.json)
+
+
+def _add_doctor(commands: Any) -> None:
+    parser = _add(commands, "doctor", "say what of this machine and repository would stop a check", _doctor)
+    parser.add_argument("--environment", metavar="E", help="look at this one's connections; at all if left out")
+    parser.add_argument("--offline", action="store_true", help="ask no model service and no cloud")
+    _add_json(parser)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from llmops.commands.doctor import doctor
+
+    context = _context()
+    environment = arguments.environment or context.env.get("LLMOPS_ENVIRONMENT") or None
+    return doctor(context=context, environment=environment, offline=arguments.offline, json_output=arguments.json)
+
+
+def _add_schema(commands: Any) -> None:
+    parser = _add(commands, "schema", "print the JSON Schemas of the configuration files", _schema)
+    parser.add_argument(
+        "kind", nargs="?", choices=("experiment", "environment"), metavar="KIND", help="all if left out"
+    )
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write them into this folder")
+    parser.add_argument("--check", action="store_true", help="compare the files of --output, or those that are shipped")
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from llmops.commands.schema import schema
+    from llmops.config.schema import SCHEMAS
+
+    return schema(
+        write=_context().write,
+        kind=arguments.kind,
+        output=None if arguments.check else arguments.output,
+        check=arguments.check,
+        folder=arguments.output or SCHEMAS,
+    )
 
 
 def _add_setup(commands: Any) -> None:
@@ -590,24 +845,41 @@ def _tools() -> Tools:
     return Tools(open_delivery=open_delivery, clock=SystemClock())
 
 
-_COMMANDS = (
-    _add_check,
-    _add_run,
-    _add_evaluate,
-    _add_gate,
-    _add_report,
-    _add_digest,
-    _add_register,
-    _add_models,
-    _add_deploy,
-    _add_promote,
-    _add_rollback,
-    _add_status,
-    _add_endpoint,
-    _add_invoke,
-    _add_setup,
-    _add_stand_in,
-)
+def _add_emulator(commands: Any) -> None:
+    summary = "Azure Machine Learning on this machine: start it, or run a command against it"
+    parser = _add(commands, "emulator", summary, _emulator)
+    parser.add_argument("action", choices=["start", "run"], help="serve until Ctrl-C, or run one command")
+    parser.usage = "llmops emulator {start,run} [options] [-- COMMAND …]"
+    parser.set_defaults(takes_rest=True)
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="0 picks a free one")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="keep the state here; forgotten when left out")
+    parser.add_argument(
+        "--workspace", action="append", default=[], metavar="NAME", help="one that exists; else any does"
+    )
+    parser.add_argument("--connections-of", metavar="E", help="environment whose connections the workspaces have")
+    parser.add_argument("--faults", type=Path, metavar="FILE", help="YAML file with rules for what goes wrong")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file with settings of the service")
+    parser.add_argument("--requests", type=Path, metavar="FILE", help="write the record of requests here at the end")
+    parser.add_argument("--python", metavar="PATH", help="interpreter in which flows run; it needs promptflow-core")
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="append the variables that clients need")
+
+
+def _emulator(arguments: argparse.Namespace) -> int:
+    from llmops.commands.emulator import EmulatorOptions, run, start
+
+    options = EmulatorOptions(
+        port=arguments.port,
+        folder=arguments.folder,
+        workspaces=arguments.workspace,
+        connections_of=arguments.connections_of,
+        faults=arguments.faults,
+        settings=arguments.settings,
+        requests=arguments.requests,
+        python=arguments.python,
+    )
+    if arguments.action == "run":
+        return run(context=_context(), options=options, command=arguments.rest)
+    return start(context=_context(), options=options, env_file=arguments.env_file)
 
 
 def _options(arguments: argparse.Namespace) -> Options:
@@ -645,8 +917,9 @@ def _command_parser(argv: Sequence[str], parser: argparse.ArgumentParser) -> arg
     return found if isinstance(found, argparse.ArgumentParser) else None
 
 
-def _context() -> Context:
+def _context(*, host: str | None = None) -> Context:
     from llmops.commands.context import Context
+    from llmops.hosts.detect import detect
     from llmops.hosts.progress import ProgressDisplay
 
     is_terminal = sys.stdout.isatty()
@@ -657,6 +930,7 @@ def _context() -> Context:
         write=lambda text: print(text, flush=True),
         say=_say,
         progress=ProgressDisplay(sys.stderr, is_terminal=sys.stderr.isatty(), width=width),
+        host=detect(os.environ, asked=host),
         width=width,
         color=is_terminal and "NO_COLOR" not in os.environ,
         encoding=sys.stdout.encoding or "utf-8",
@@ -695,3 +969,37 @@ def _report_bug(error: Exception) -> str:
         fix=f"Report it with the file {path}; look through it first, it may hold data of yours.",
     )
     return f"error: {problem}"
+
+
+_COMMANDS = (
+    _add_check,
+    _add_run,
+    _add_evaluate,
+    _add_test,
+    _add_runs,
+    _add_gate,
+    _add_selftest,
+    _add_report,
+    _add_digest,
+    _add_register,
+    _add_models,
+    _add_deploy,
+    _add_promote,
+    _add_rollback,
+    _add_status,
+    _add_endpoint,
+    _add_invoke,
+    _add_setup,
+    _add_stand_in,
+    _add_comment,
+    _add_lint,
+    _add_explain,
+    _add_affected,
+    _add_init,
+    _add_import,
+    _add_export,
+    _add_drift,
+    _add_doctor,
+    _add_schema,
+    _add_emulator,
+)

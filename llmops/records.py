@@ -101,11 +101,17 @@ class FlowRef:
         commit: the commit that was checked out (candidate) or read (baseline); None outside of git.
         dirty: whether the closure differed from that commit.
         ref: the ref a baseline was asked by, for instance `origin/main`.
+        nodes: node to what it uses instead of what the flow says: `connection`, `deployment_name`, `model`, inputs.
+        init: arguments of the class that the flow is.
+        python: the Python that was asked for: empty (llmops's own), a path or `auto`.
     """
 
     path: str
     digest: str
     variants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    python: str = ""
     commit: str | None = None
     dirty: bool = False
     ref: str | None = None
@@ -170,6 +176,7 @@ class RunRecord(Record):
         metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
         aggregation_error: why the aggregation nodes did not end.
         lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
+        log: name of the file, in `.llmops/logs/`, that took what the flow printed; other runs of the flow share it.
     """
 
     kind: ClassVar[str] = "run"
@@ -196,6 +203,7 @@ class RunRecord(Record):
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     aggregation_error: LineError | None = None
     lines_digest: str = ""
+    log: str = ""
 
     @property
     def lines(self) -> int:
@@ -288,6 +296,24 @@ class LooksRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FlowChange:
+    """What differs between the flow that was checked and the baseline's.
+
+    Attributes:
+        text: one line for people.
+        diff: unified diff of a text, without headers; empty for everything else.
+        is_prompt: whether a prompt changed.
+        file: relative to the project, when one file changed; line: 1-based, the first that changed.
+    """
+
+    text: str
+    diff: str = ""
+    is_prompt: bool = False
+    file: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerdictRecord(Record):
     """The answer of one check, complete enough to render every report without another file.
 
@@ -298,6 +324,7 @@ class VerdictRecord(Record):
         worst, flipped: rows to show, worst first, each list cut at `ROWS_SHOWN`.
         evidence: digest over everything that decided; a re-run with equal evidence returns this very record.
         looks: every look that the verdict rests on, the last one included.
+        changes: what the candidate's flow has other than the baseline's, prompts first.
     """
 
     kind: ClassVar[str] = "verdict"
@@ -318,6 +345,7 @@ class VerdictRecord(Record):
     created_at: str
     stand_in: bool = False
     notes: Sequence[str] = ()
+    changes: Sequence[FlowChange] = ()
     looks: Sequence[Look] = ()
 
 
@@ -343,9 +371,16 @@ def _replacing(path: Path) -> Iterator[TextIO]:
             yield handle
         Path(name).chmod(0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        raise
+        if not isinstance(error, OSError):
+            raise
+        raise UsageError.of(
+            "cannot be written",
+            where=str(path),
+            found=error.strerror or str(error),
+            fix="Free the disk and run the same command again; what is finished is kept.",
+        ) from error
 
 
 def write_stream(path: Path, lines: Iterable[str]) -> None:

@@ -38,7 +38,8 @@ class Manifest(Record):
         digest: content digest of the flow with its variants (`digest_with_overlay`): what evaluation, registry and
             deployment agree on.
         project: folder in the package that stands for the project folder; the flow is at `flow.path` below it.
-        definition: the flow's file in its folder; flow_kind: `dag`, `flex` or `prompty`.
+        definition: the flow's file in its folder; flow_kind: `dag`, `flex`, `prompty` or `callable`.
+        entry: `module:name` of a flex flow or a callable.
         import_roots: folders below `project` that must be on `sys.path` after the flow's folder.
         inputs: name to whether the flow needs it; outputs: names in the flow's order.
         files: path in the package to file, every file but the manifest itself.
@@ -57,6 +58,7 @@ class Manifest(Record):
     project: str
     definition: str
     flow_kind: str
+    entry: str = ""
     import_roots: Sequence[str] = ()
     inputs: Mapping[str, bool] = field(default_factory=dict)
     outputs: Sequence[str] = ()

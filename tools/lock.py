@@ -51,6 +51,14 @@ LOCKS = (
     Lock(path="requirements/dev.txt", options=("--group", "dev", *FROM_BASE)),
     Lock(path="requirements/promptflow.txt", options=("--extra", "promptflow", *FROM_BASE)),
     Lock(path="requirements/azure.txt", options=("--extra", "azure", *FROM_BASE)),
+    Lock(path="requirements/emulator.txt", options=("--extra", "emulator", *FROM_BASE)),
+    Lock(
+        path="requirements/azure-dev.txt",
+        options=(
+            *("--extra", "azure", "--extra", "emulator", "--group", "dev"),
+            *(*FROM_BASE, "--constraints", "requirements/azure.txt"),
+        ),
+    ),
     Lock(path="requirements/uv.txt", source="requirements/uv.in"),
     Lock(path="llmops/requirements/llm-tools.txt", source="requirements/llm-tools.in", options=("--no-deps",)),
 )

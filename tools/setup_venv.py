@@ -26,8 +26,9 @@ LLM_TOOLS = "llmops/requirements/llm-tools.txt"
 LEVELS = {
     "run": ("requirements/base.txt", "requirements/build.txt", LLM_TOOLS),
     "dev": ("requirements/dev.txt", LLM_TOOLS),
+    "azure": ("requirements/azure-dev.txt", LLM_TOOLS),
 }
-"""Level to its lock files; `dev` holds everything that `run` holds."""
+"""Level to its lock files; `dev` and `azure` hold everything that `run` holds."""
 
 STATE = "llmops-setup.json"
 

@@ -44,7 +44,8 @@ class RunRequest:
         target: the run whose lines are evaluated, a request earlier in the same call or a run of before; None for a
             run of the flow itself.
         environment_variables: literal values or `${env:NAME}` references.
-        init: arguments of a class that is the flow.
+        rows: positions of the rows to run, ascending; all of the data set when None. A larger request runs only the
+            rows that a smaller one left out.
         is_required: False lets the other requests go on when this one cannot run at all.
     """
 
@@ -58,8 +59,8 @@ class RunRequest:
     connections: Mapping[str, ResolvedConnection]
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     target: RunRequest | RunRecord | None = None
-    init: Mapping[str, Any] = field(default_factory=dict)
     repeats: int = 1
+    rows: Sequence[int] | None = None
     concurrency: int = 16
     line_timeout_s: float = 600.0
     is_required: bool = True

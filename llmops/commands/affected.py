@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from llmops.commands.context import Context
+from llmops.commands.host_report import set_outputs
 from llmops.config.document import parse_document
 from llmops.config.load import ENVIRONMENTS, EXPERIMENTS, find_root, load_project
 from llmops.config.model import Experiment, Project
 from llmops.core.matrix import MatrixSystem, build_matrix
 from llmops.errors import ExitCode, UsageError
+from llmops.flows.callables import is_callable
 from llmops.flows.changes import Change, FlowState, compare, read_state
 from llmops.flows.closure import Closure, find_closure
 from llmops.flows.commit import CommitTree
@@ -74,7 +76,8 @@ def affected(
     Args:
         base: a branch, tag or commit: its merge base with HEAD is compared; all zeros, which is what GitHub says of a
             first push, stands for no commit; None for the target branch of the pull request, else `origin/HEAD`.
-        matrix: print one line of JSON, the matrix of this CI system, and nothing else.
+        matrix: print one line of JSON, the matrix of this CI system, and nothing else. In a job it also becomes the
+            step output `matrix`, beside `count` and `experiments`, the names with a space between them.
 
     Raises:
         UsageError: the ref does not exist, a shallow clone does not hold the merge base, or the configuration is wrong.
@@ -85,8 +88,11 @@ def affected(
     if chosen is None:
         raise UsageError.of("nothing to compare with", where="affected", fix="Name a branch or commit: --base main")
     answer = find_affected(project, None if _NO_COMMIT.fullmatch(chosen) else merge_base(root, chosen))
+    names = [item.experiment for item in answer.affected]
     if matrix is not None:
-        context.write(json.dumps(build_matrix(matrix, [item.experiment for item in answer.affected])))
+        written = json.dumps(build_matrix(matrix, names))
+        context.write(written)
+        set_outputs(context, {"matrix": written, "count": str(len(names)), "experiments": " ".join(names)})
     elif json_output:
         context.write(json.dumps(_to_json(answer), indent=2, ensure_ascii=False))
     else:
@@ -138,7 +144,9 @@ class _Finder:
         experiment = self.project.experiments[name]
         reasons = [*self._judge_configuration(experiment), *self._judge_data(experiment), *self._judge_locks()]
         flows = {experiment.flow: f"flow {experiment.flow}"}
-        flows |= {entry.flow: f"evaluator {key} ({entry.flow})" for key, entry in experiment.evaluators.items()}
+        flows |= {
+            entry.flow: f"evaluator {key} ({entry.flow})" for key, entry in experiment.evaluators.items() if entry.flow
+        }
         changes: dict[str, Sequence[Change]] = {}
         for path, title in flows.items():
             found = self._judge_flow(path)
@@ -245,7 +253,7 @@ class _Finder:
 
     def _state_before(self, path: str) -> FlowState | None:
         """Read the flow as it was, under the name that it had then."""
-        if kind_behind(self.old, in_project(self.old, path)) is not None:
+        if is_callable(path) or kind_behind(self.old, in_project(self.old, path)) is not None:
             return read_state(self.old, path)
         place = in_project(self.new, path)
         moved = next(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,10 @@ from typing import NamedTuple
 from llmops.backends.protocols import RunRequest, Runs
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
+from llmops.commands.flow_changes import find_changes
+from llmops.commands.host_report import add_summaries, annotate_errors, annotate_verdicts, outcome_of, set_outputs
 from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
+from llmops.commands.draws import batches, read_draw_order
 from llmops.commands.repeats import with_repeats
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
@@ -22,10 +26,11 @@ from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, first_to_report
 from llmops.evaluators.evaluation import evaluate_run
 from llmops.evaluators.slices import read_slices
-from llmops.evaluators.verdict import Case, decide
+from llmops.evaluators.verdict import Case, decide, draw_positions, judge_case
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
 from llmops.reports import console
 from llmops.reports.model_calls import describe_calls
+from llmops.reports.redaction import redact
 from llmops.reports.write import write_reports
 
 
@@ -82,6 +87,7 @@ def check(
         if not json_output:
             _show(context, result)
     context.progress.close()
+    exit_code = first_to_report(result.exit_code for result in results)
     if json_output:
         context.write(json.dumps({"experiments": [_to_json(result) for result in results]}, indent=2))
     elif len(results) > 1:
@@ -89,7 +95,16 @@ def check(
         context.write(
             console.render_several(verdicts, width=context.width, color=context.color, encoding=context.encoding)
         )
-    return first_to_report(result.exit_code for result in results)
+    if not json_output:
+        _tell_host(context, project, results, exit_code)
+    return exit_code
+
+
+def _tell_host(context: Context, project: Project, results: Sequence[Checked], exit_code: ExitCode) -> None:
+    annotate_verdicts(context, project, [result.verdict for result in results if result.verdict])
+    annotate_errors(context, {result.experiment: result.error for result in results if result.error})
+    add_summaries(context, [Path(result.reports["markdown"]) for result in results if result.reports])
+    set_outputs(context, {"outcome": outcome_of(exit_code), "exit_code": str(int(exit_code))})
 
 
 def _prepare_all(
@@ -146,6 +161,9 @@ def _check_one(
             )
             repeated = with_repeats(prepared, baseline, add_repeats)
             verdict = _Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
+            verdict = replace(verdict, changes=find_changes(baseline.source, prepared.flow))
+        if prepared.experiment.redact:
+            verdict = redact(verdict)
         folder = output or prepared.project.state / "reports" / verdict.id
         reports = {kind: str(path) for kind, path in write_reports(verdict, folder).items()}
     except LlmopsError as error:
@@ -166,14 +184,32 @@ class _Check:
 
     def decide(self) -> VerdictRecord:
         """Run what is missing, evaluate and judge."""
-        candidate = run_request(self.prepared, self.prepared.flow, label="candidate")
+        case = self._drawn_case() if self.prepared.experiment.gate.sequential else self._case(None)
+        return decide(self.prepared.project.state, case, self.runs.lines)
+
+    def _drawn_case(self) -> Case:
+        """Run rows in the order in which they are drawn, a few at a time, until the verdict is certain."""
+        order = read_draw_order(self.prepared.data, self.prepared.experiment.gate.seed)
+        for drawn in batches(len(order), self.prepared.experiment.concurrency):
+            case = self._case(order[:drawn])
+            if judge_case(self.prepared.project.state, case) != "inconclusive":
+                break
+        return dataclasses.replace(
+            case,
+            notes=[*case.notes, f"sequential: {drawn} of {len(order)} rows ran, in the order of seed {case.gate.seed}"],
+        )
+
+    def _case(self, drawn: Sequence[int] | None) -> Case:
+        """Run and evaluate rows; all of them when `drawn` is None."""
+        rows = None if drawn is None else sorted(drawn)
+        candidate = run_request(self.prepared, self.prepared.flow, label="candidate", rows=rows)
         evaluations = evaluation_requests(self.prepared, candidate, label="")
         requests = [candidate, *evaluations.values()]
-        old = self._baseline_requests()
+        old = self._baseline_requests(rows)
         outcomes = self.runs.run([*requests, *old], self.context.progress)
         new_record = self._evaluate(outcomes[: len(requests)])
         base_record, problem = self._evaluate_baseline(outcomes[len(requests) :], new_record)
-        case = Case(
+        return Case(
             experiment=self.prepared.experiment.name,
             environment=self.prepared.environment.name,
             gate=self.prepared.experiment.gate,
@@ -184,20 +220,24 @@ class _Check:
             baseline_problem=problem,
             notes=self._notes(),
             remarks=_describe_models([*requests, *old], outcomes),
-            slices=read_slices(self.prepared.data, self.prepared.experiment.gate),
+            slices=read_slices(self.prepared.data, self.prepared.experiment.gate, rows and frozenset(rows)),
+            order=None if drawn is None else draw_positions(drawn, len(drawn)),
         )
-        return decide(self.prepared.project.state, case, self.runs.lines)
 
     @property
     def _is_unchanged(self) -> bool:
         """Whether the baseline is the very flow that is checked, so that one run serves both."""
         old, new = self.baseline.source, self.prepared.flow
-        return old is not None and (old.ref.digest, old.ref.variants) == (new.ref.digest, new.ref.variants)
+        return old is not None and (old.ref.digest, old.ref.variants, old.ref.nodes) == (
+            new.ref.digest,
+            new.ref.variants,
+            new.ref.nodes,
+        )
 
-    def _baseline_requests(self) -> list[RunRequest]:
+    def _baseline_requests(self, rows: Sequence[int] | None) -> list[RunRequest]:
         if self.baseline.source is None or self._is_unchanged:
             return []
-        request = run_request(self.prepared, self.baseline.source, label="baseline", is_required=False)
+        request = run_request(self.prepared, self.baseline.source, label="baseline", rows=rows, is_required=False)
         evaluations = evaluation_requests(self.prepared, request, label="baseline", is_required=False)
         return [request, *evaluations.values()]
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmops.backends.protocols import Progress
+from llmops.hosts.detect import NONE
+from llmops.hosts.host import Host
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,7 @@ class Context:
         write: takes text for standard output, without the final newline.
         say: takes text for people, on standard error.
         progress: is told how far runs are.
+        host: the CI system that runs the command.
         width: columns of standard output; color: whether it takes colours; encoding: what it can show.
     """
 
@@ -27,6 +30,7 @@ class Context:
     write: Callable[[str], None]
     say: Callable[[str], None]
     progress: Progress
+    host: Host = NONE
     width: int = 100
     color: bool = False
     encoding: str = "utf-8"

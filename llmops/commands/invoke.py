@@ -59,7 +59,7 @@ def invoke(
 def _require_success(answer: Answer, endpoint: str) -> None:
     if 0 < answer.status < _ERROR:
         return
-    said = answer.text if answer.outputs is None else json.dumps(to_json(answer.outputs), ensure_ascii=False)
+    said = answer.text or json.dumps(to_json(answer.outputs), ensure_ascii=False)
     kind = DeadlineError if answer.status in _TIMED_OUT else BackendError
     raise kind.of(
         f"HTTP {answer.status}" if answer.status else "no answer",

@@ -21,7 +21,8 @@ from llmops.flows.lint.repository import check_caches, check_line_endings
 from llmops.flows.lint.rules import RULES
 from llmops.flows.lint.suppressions import apply_suppressions
 from llmops.flows.tree import WorkingTree, in_project, is_within
-from llmops.hosts.annotations import annotate, host_of
+from llmops.hosts.detect import NONE, detect
+from llmops.hosts.host import Annotation, worst_first
 from llmops.reports.plain_text import defuse_log_commands
 from llmops.reports.sarif import to_sarif
 
@@ -177,21 +178,24 @@ def _show(context: Context, findings: Sequence[Finding]) -> None:
         text = f"{finding.place}: {finding.code} {severity}: {finding.message}"
         context.write(defuse_log_commands(text))
         context.write(defuse_log_commands(f"  {finding.fix or RULES[finding.code].fix}"))
-    host = host_of(context.env)
-    if host:
-        for finding in sorted(findings, key=lambda item: _ORDER[severity_of(item)]):
-            context.write(
-                annotate(
-                    host,
-                    severity=severity_of(finding),
-                    file=finding.place.file,
-                    line=finding.place.line,
-                    column=finding.place.column,
-                    title=f"{finding.code} {RULES[finding.code].title}",
-                    message=f"{finding.message}. {finding.fix or RULES[finding.code].fix}",
-                )
-            )
+    host = detect(context.env)
+    if host is not NONE:
+        for annotation in worst_first(map(_annotation, findings)):
+            context.write(host.annotate(annotation))
     context.write(_summary(findings))
+
+
+def _annotation(finding: Finding) -> Annotation:
+    rule = RULES[finding.code]
+    return Annotation(
+        level=rule.severity,
+        file=finding.place.file,
+        line=finding.place.line,
+        column=finding.place.column,
+        code=finding.code,
+        title=f"{finding.code} {rule.title}",
+        message=f"{finding.message}. {finding.fix or rule.fix}",
+    )
 
 
 def _summary(findings: Sequence[Finding]) -> str:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmops.config.data import DataSummary, describe, read_rows
 from llmops.config.layers import Selection, layer
 from llmops.config.load import load_project, locate
-from llmops.config.model import Experiment, Project
+from llmops.config.model import Evaluator, Experiment, Project
 from llmops.core.mapping import Reference, check, complete, parse_mapping
 from llmops.errors import Problem, UsageError, near_match
-from llmops.flows.folder import connections_in_use, validate_variants
+from llmops.evaluators.builtin.source import builtin_closure, with_builtins
+from llmops.flows.callables import is_callable
+from llmops.flows.closure import find_closure
+from llmops.flows.folder import connections_in_use, read_flow_in, validate_nodes, validate_variants
 from llmops.flows.lint.examples import FewShot
 from llmops.flows.lint.finding import Finding, from_problem
 from llmops.flows.lint.flow import LintedFlow
 from llmops.flows.metric_names import reported_metrics
-from llmops.flows.tree import FileTree
+from llmops.flows.model import Flow
+from llmops.flows.tree import FileTree, in_project
+
+if TYPE_CHECKING:
+    from llmops.commands.preparation import HowToRun
 
 CONFIG = "config"
 
@@ -66,14 +74,15 @@ class _Linter:
     selection: Selection
     flows: Mapping[str, LintedFlow]
 
-    @property
+    @functools.cached_property
     def experiment(self) -> Experiment:
-        """The experiment as it would run."""
-        return self.selection.experiment
+        """The experiment as it would run, built-in metrics with the settings that they bring along."""
+        return with_builtins(self.selection.experiment)
 
     def findings(self) -> Iterator[Finding]:
         """Judge variants, connections, metrics, then each data set with the mappings."""
         sound = self._sound()
+        yield from self._check_callables()
         yield from self._check_variants(sound)
         yield from self._check_connections(sound)
         if len(sound.evaluators) == len(self.experiment.evaluators):
@@ -93,49 +102,80 @@ class _Linter:
         evaluators = {
             name: flow
             for name, entry in self.experiment.evaluators.items()
-            if (flow := self._find(entry.flow)) is not None
+            if (flow := self._find_evaluator(entry)) is not None
         }
         return _Sound(self._find(self.experiment.flow), evaluators)
 
+    def _find_evaluator(self, entry: Evaluator) -> LintedFlow | None:
+        if entry.builtin is None:
+            return self._find(entry.flow)
+        closure = builtin_closure(entry.builtin)
+        return LintedFlow(path=entry.builtin, findings=(), flow=closure.flow, closure=closure)
+
     def _find(self, path: str) -> LintedFlow | None:
+        if is_callable(path):
+            return self._read_callable(path)
         linted = self.flows.get(path.strip("/").removeprefix("./"))
         return linted if linted is not None and linted.flow is not None and linted.closure is not None else None
 
+    def _read_callable(self, path: str) -> LintedFlow | None:
+        try:
+            flow = read_flow_in(self.tree, path)
+            return LintedFlow(path=path, findings=(), flow=flow, closure=find_closure(self.tree, flow))
+        except UsageError:
+            return None
+
+    def _check_callables(self) -> Iterator[Finding]:
+        """Report Python callables that cannot be found, at the setting that names them."""
+        named: list[tuple[str, tuple[str, ...]]] = [(self.experiment.flow, ("flow",))]
+        named += [(entry.flow, ("evaluators", name, "flow")) for name, entry in self.experiment.evaluators.items()]
+        for path, keys in named:
+            if path and is_callable(path):
+                try:
+                    read_flow_in(self.tree, path)
+                except UsageError as error:
+                    what = f"'{path}': {error.problems[0].what}"
+                    yield self.finding("LL501", what, *keys, fix=error.problems[0].fix)
+
+    def _users(self, sound: _Sound) -> Iterator[tuple[HowToRun, Flow, tuple[str, ...]]]:
+        """Yield what says how a flow runs, the flow, and the path of the setting: the experiment, then evaluators."""
+        if sound.flow is not None and sound.flow.flow is not None:
+            yield self.experiment, sound.flow.flow, ()
+        for name, linted in sound.evaluators.items():
+            if linted.flow is not None:
+                yield self.experiment.evaluators[name], linted.flow, ("evaluators", name)
+
     def _check_variants(self, sound: _Sound) -> Iterator[Finding]:
-        chosen: list[tuple[LintedFlow | None, Mapping[str, str], tuple[str, ...]]]
-        chosen = [(sound.flow, self.experiment.variants, ("variants",))]
-        chosen += [
-            (flow, self.experiment.evaluators[name].variants, ("evaluators", name, "variants"))
-            for name, flow in sound.evaluators.items()
-        ]
-        for linted, variants, path in chosen:
-            try:
-                if linted is not None and linted.flow is not None:
-                    validate_variants(linted.flow, variants)
-            except UsageError as error:
-                for problem in error.problems:
-                    found = f"{problem.what}: {problem.where.rpartition('.')[2]} {problem.found}".strip()
-                    yield self.finding("LL810", found, *path, fix=problem.fix)
+        for how, flow, path in self._users(sound):
+            judged = (("variants", validate_variants, how.variants), ("nodes", validate_nodes, how.nodes))
+            for key, judge, chosen in judged:
+                try:
+                    judge(flow, chosen)  # type: ignore[arg-type]  # each with its own setting
+                except UsageError as error:
+                    for problem in error.problems:
+                        found = f"{problem.what}: {problem.where.rpartition('.')[2]} {problem.found}".strip()
+                        yield self.finding("LL810", found, *path, key, fix=problem.fix)
 
     def _check_connections(self, sound: _Sound) -> Iterator[Finding]:
         environment = self.selection.environment
-        chosen = [(sound.flow, self.experiment.variants)]
-        chosen += [(flow, self.experiment.evaluators[name].variants) for name, flow in sound.evaluators.items()]
         known = sorted(environment.connections)
-        for linted, variants in chosen:
-            if linted is None or linted.flow is None:
-                continue
-            for use in connections_in_use(linted.flow, variants):
-                if use.name not in environment.connections:
-                    what = f"the environment '{environment.name}' has no connection '{use.name}'"
-                    problem = Problem(what=what, where=use.where, fix=near_match(use.name, known))
-                    yield replace(from_problem("LL804", problem, linted.path), message=what)
+        for how, flow, path in self._users(sound):
+            variables = {**environment.environment_variables, **how.environment_variables}
+            uses = connections_in_use(flow, how.variants, nodes=how.nodes, init=how.init, variables=variables)
+            for use in uses:
+                if use.name in environment.connections:
+                    continue
+                what = f"the environment '{environment.name}' has no connection '{use.name}'"
+                # What overlays the flow stands in the experiment, and its place is a path of keys alone.
+                where = use.where if ":" in use.where else self.where(*path, *use.where.split("."))
+                problem = Problem(what=what, where=where, fix=near_match(use.name, known))
+                yield replace(from_problem("LL804", problem, flow.file), message=what)
 
     def _check_metrics(self, sound: _Sound) -> Iterator[Finding]:
         known: dict[str, set[str]] = {}
         for name, linted in sound.evaluators.items():
             logged = reported_metrics(self.tree, linted.closure) if linted.closure else None
-            if logged is None or linted.flow is None or linted.flow.kind != "dag":
+            if logged is None or linted.flow is None or (linted.flow.kind != "dag" and not linted.flow.outputs):
                 return
             known[name] = {*logged, *linted.flow.outputs}
         bare = sorted({metric for names in known.values() for metric in names})
@@ -153,9 +193,18 @@ class _Linter:
         except UsageError as error:
             yield from (from_problem("LL809", problem, path) for problem in error.problems)
             return
+        yield from self._check_slices(summary)
         yield from self._check_mappings(summary, sound)
         if sound.flow is not None:
             yield from self._check_rows(name, summary, sound)
+
+    def _check_slices(self, summary: DataSummary) -> Iterator[Finding]:
+        for index, threshold in enumerate(self.experiment.gate.thresholds):
+            for column in threshold.slices:
+                if column not in summary.columns:
+                    what = f"there is no column '{column}' to slice by"
+                    fix = near_match(column, summary.columns)
+                    yield self.finding("LL811", what, "gate", "thresholds", index, "slices", fix=fix)
 
     def _check_mappings(self, summary: DataSummary, sound: _Sound) -> Iterator[Finding]:
         outputs = sound.flow.flow.outputs if sound.flow and sound.flow.flow else ()
@@ -177,7 +226,7 @@ class _Linter:
         outputs: Sequence[str] | None,
     ) -> Iterator[Finding]:
         flow = linted.flow
-        if flow is None or (not flow.inputs and flow.kind == "flex"):
+        if flow is None or (not flow.inputs and flow.kind in {"flex", "callable"}):
             return
         inputs = {name: entry.required for name, entry in flow.inputs.items()}
 
@@ -200,7 +249,8 @@ class _Linter:
             return
         inputs = self._columns(self.experiment.column_mapping, flow, summary)
         labels = self._labels(sound, inputs, summary)
-        rows = _Rows(inputs=inputs, labels=labels, examples=FewShot(self.tree, flow.closure))
+        own = in_project(self.tree, self.experiment.datasets[name].path)
+        rows = _Rows(inputs=inputs, labels=labels, examples=FewShot(self.tree, flow.closure, without=own))
         for row in read_rows(self.project.root / self.experiment.datasets[name].path):
             rows.add(row.line, row.values)
         for code, what in rows.judge(self.experiment.datasets[name].path):

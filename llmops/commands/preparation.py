@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from llmops.backends.protocols import FlowSource, RunRequest
 from llmops.config.connections import ResolvedConnection, resolve_connections
@@ -21,9 +21,10 @@ from llmops.evaluators.builtin.source import builtin_closure, builtin_ref, with_
 from llmops.flows.closure import Closure, find_closure
 from llmops.flows.commit import CommitTree
 from llmops.flows.digest import digest_closure
-from llmops.flows.folder import FlowMissing, connections_in_use, read_flow_in, validate_variants
+from llmops.flows.folder import FlowMissing, connections_in_use, read_flow_in, validate_nodes, validate_variants
 from llmops.flows.git import default_baseline_ref, head_commit, is_dirty, merge_base, resolve_ref
 from llmops.flows.metric_names import reported_metrics
+from llmops.flows.model import ConnectionUse, Flow
 from llmops.flows.tree import FileTree, WorkingTree
 from llmops.records import DatasetRef, FlowRef, RunRecord
 
@@ -76,7 +77,7 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, n
     collector = _Problems()
     tree = WorkingTree(project.root)
     summary = collector.attempt(lambda: _describe(project, experiment))
-    flow = collector.attempt(lambda: read_source(tree, experiment.flow, experiment.variants))
+    flow = collector.attempt(lambda: read_source(tree, experiment))
     evaluators = {
         name: source
         for name, entry in experiment.evaluators.items()
@@ -88,7 +89,8 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, n
         collector.extend(_check_mappings(project, experiment, summary, flow, evaluators))
     if len(evaluators) == len(experiment.evaluators):
         collector.extend(_check_metrics(project, experiment, evaluators))
-    used = [source for source in (flow, *evaluators.values()) if source]
+    used = [(source, _variables(environment, experiment)) for source in (flow,) if source]
+    used += [(source, _variables(environment, experiment.evaluators[name])) for name, source in evaluators.items()]
     connections = collector.attempt(lambda: _connections(environment, used, env, needs_keys=needs_keys))
     if collector.problems or not (summary and flow):
         raise UsageError(*collector.problems)
@@ -104,10 +106,25 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, n
     )
 
 
+def prepare_flow(
+    project: Project, experiment: Experiment, environment: Environment, env: Mapping[str, str]
+) -> tuple[FlowSource, Mapping[str, ResolvedConnection], Mapping[str, str]]:
+    """Read an experiment's flow alone, without its data: the flow, its connections, its environment variables.
+
+    Raises:
+        UsageError: the flow or a connection cannot be used.
+    """
+    source = read_source(WorkingTree(project.root), experiment)
+    variables = _variables(environment, experiment)
+    connections = _connections(environment, [(source, variables)], env, needs_keys=True)
+    return source, _used_by(source, connections, variables), variables
+
+
 def _read_evaluator(tree: WorkingTree, evaluator: Evaluator) -> FlowSource:
     if evaluator.builtin is None:
-        return read_source(tree, evaluator.flow, evaluator.variants)
-    return FlowSource(ref=builtin_ref(evaluator.builtin), tree=tree, closure=builtin_closure(evaluator.builtin))
+        return read_source(tree, evaluator)
+    ref = builtin_ref(evaluator.builtin, evaluator.options)
+    return FlowSource(ref=ref, tree=tree, closure=builtin_closure(evaluator.builtin))
 
 
 def find_baseline(
@@ -158,41 +175,89 @@ def _read_at(tree: FileTree, prepared: Prepared, variants: Mapping[str, str], co
         for node, variant in variants.items()
         if node in flow.variants and variant in flow.variants[node].names
     }
+    nodes = {node: settings for node, settings in prepared.experiment.nodes.items() if node in flow.nodes}
     closure = find_closure(tree, flow)
-    return FlowSource(ref=_flow_ref(tree, closure, known, commit=commit, asked=ref), tree=tree, closure=closure)
+    flow_ref = _flow_ref(tree, closure, prepared.experiment, variants=known, nodes=nodes)
+    return FlowSource(ref=replace(flow_ref, commit=commit, ref=ref), tree=tree, closure=closure)
 
 
-def read_source(tree: WorkingTree, path: str, variants: Mapping[str, str]) -> FlowSource:
+class HowToRun(Protocol):
+    """What an experiment and an evaluator say of their flow; see `config.model.Experiment`."""
+
+    @property
+    def flow(self) -> str:
+        """Folder, file or callable."""
+
+    @property
+    def variants(self) -> Mapping[str, str]:
+        """Node to variant."""
+
+    @property
+    def nodes(self) -> Mapping[str, Mapping[str, str]]:
+        """Node to settings that overlay it."""
+
+    @property
+    def init(self) -> Mapping[str, Any]:
+        """Arguments of a class that is the flow."""
+
+    @property
+    def python(self) -> str:
+        """Interpreter."""
+
+    @property
+    def environment_variables(self) -> Mapping[str, str]:
+        """Set in the worker process."""
+
+
+def read_source(tree: WorkingTree, how: HowToRun) -> FlowSource:
     """Read a flow of the working tree, its closure and its digest."""
-    flow = read_flow_in(tree, path)
-    validate_variants(flow, variants)
+    flow = read_flow_in(tree, how.flow)
+    validate_variants(flow, how.variants)
+    validate_nodes(flow, how.nodes)
+    _check_init(flow, how.init)
     closure = find_closure(tree, flow)
     commit = head_commit(tree.top)
     dirty = commit is not None and is_dirty(tree.top, [source.path for source in closure.files.values()])
-    return FlowSource(ref=_flow_ref(tree, closure, variants, commit=commit, dirty=dirty), tree=tree, closure=closure)
+    ref = _flow_ref(tree, closure, how, variants=how.variants, nodes=how.nodes)
+    return FlowSource(ref=replace(ref, commit=commit, dirty=dirty), tree=tree, closure=closure)
+
+
+def _check_init(flow: Flow, init: Mapping[str, Any]) -> None:
+    if init and flow.kind not in {"flex", "callable"}:
+        raise UsageError.of(
+            "arguments for a class, but the flow is none",
+            where=f"{flow.name}: init",
+            found=", ".join(map(repr, init)),
+            fix="Remove `init`; only flex flows and callables are classes.",
+        )
+
+
+def _variables(environment: Environment, how: HowToRun) -> dict[str, str]:
+    return {**environment.environment_variables, **how.environment_variables}
 
 
 def _flow_ref(
     tree: FileTree,
     closure: Closure,
-    variants: Mapping[str, str],
+    how: HowToRun,
     *,
-    commit: str | None,
-    dirty: bool = False,
-    asked: str | None = None,
+    variants: Mapping[str, str],
+    nodes: Mapping[str, Mapping[str, str]],
 ) -> FlowRef:
     return FlowRef(
         path=closure.flow.name,
         digest=digest_closure(tree, closure),
         variants=variants,
-        commit=commit,
-        dirty=dirty,
-        ref=asked,
+        nodes=nodes,
+        init=how.init,
+        python=how.python,
     )
 
 
-def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_required: bool = True) -> RunRequest:
-    """Ask for a run of the experiment's flow (or of its baseline)."""
+def run_request(
+    prepared: Prepared, source: FlowSource, *, label: str, rows: Sequence[int] | None = None, is_required: bool = True
+) -> RunRequest:
+    """Ask for a run of the experiment's flow (or of its baseline), over all rows or some of them."""
     experiment = prepared.experiment
     return RunRequest(
         label=label,
@@ -202,10 +267,10 @@ def run_request(prepared: Prepared, source: FlowSource, *, label: str, is_requir
         data=prepared.data,
         column_mapping=_known_mapping(experiment.column_mapping, source),
         environment=prepared.environment.name,
-        connections=_used_by(source, prepared.connections),
-        environment_variables={**prepared.environment.environment_variables, **experiment.environment_variables},
-        init=experiment.init,
+        connections=_used_by(source, prepared.connections, _variables(prepared.environment, experiment)),
+        environment_variables=_variables(prepared.environment, experiment),
         repeats=experiment.repeat,
+        rows=rows,
         concurrency=experiment.concurrency,
         line_timeout_s=experiment.line_timeout_s,
         is_required=is_required,
@@ -226,13 +291,11 @@ def evaluation_requests(
             data=prepared.data,
             column_mapping=experiment.evaluators[name].column_mapping,
             environment=prepared.environment.name,
-            connections=_used_by(source, prepared.connections),
-            environment_variables={
-                **prepared.environment.environment_variables,
-                **experiment.evaluators[name].environment_variables,
-            },
+            connections=_used_by(
+                source, prepared.connections, _variables(prepared.environment, experiment.evaluators[name])
+            ),
+            environment_variables=_variables(prepared.environment, experiment.evaluators[name]),
             target=target,
-            init=experiment.evaluators[name].options,
             repeats=experiment.evaluators[name].repeat,
             concurrency=experiment.concurrency,
             line_timeout_s=experiment.line_timeout_s,
@@ -356,11 +419,15 @@ def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping
 
 
 def _connections(
-    environment: Environment, sources: Sequence[FlowSource], env: Mapping[str, str], *, needs_keys: bool
+    environment: Environment,
+    sources: Sequence[tuple[FlowSource, Mapping[str, str]]],
+    env: Mapping[str, str],
+    *,
+    needs_keys: bool,
 ) -> Mapping[str, ResolvedConnection]:
     problems, used = [], {}
-    for source in sources:
-        for use in connections_in_use(source.flow, source.ref.variants):
+    for source, variables in sources:
+        for use in _uses(source, variables):
             if use.name in environment.connections:
                 used[use.name] = environment.connections[use.name]
                 continue
@@ -383,9 +450,16 @@ def _connections(
     return resolved
 
 
-def _used_by(source: FlowSource, connections: Mapping[str, ResolvedConnection]) -> dict[str, ResolvedConnection]:
-    names = {use.name for use in connections_in_use(source.flow, source.ref.variants)}
+def _used_by(
+    source: FlowSource, connections: Mapping[str, ResolvedConnection], variables: Mapping[str, str]
+) -> dict[str, ResolvedConnection]:
+    names = {use.name for use in _uses(source, variables)}
     return {name: connection for name, connection in sorted(connections.items()) if name in names}
+
+
+def _uses(source: FlowSource, variables: Mapping[str, str]) -> Sequence[ConnectionUse]:
+    ref = source.ref
+    return connections_in_use(source.flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables)
 
 
 def _known_mapping(mapping: Mapping[str, Any], source: FlowSource) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from llmops.backends.protocols import FlowSource, Registry
@@ -75,14 +76,15 @@ def register(
 
 
 def _source_now(target: Target) -> FlowSource:
-    return read_source(WorkingTree(target.project.root), target.experiment.flow, target.experiment.variants)
+    return read_source(WorkingTree(target.project.root), target.experiment)
 
 
 def _source_of_run(target: Target, run: str, stack: ExitStack) -> FlowSource:
     """Find the files that a run saw: in the working tree if they are the same, else in the commit it was made from."""
     record = read_record(target.project.state / "runs" / run / "run.json", RunRecord)
     wanted = record.flow
-    now = read_source(WorkingTree(target.project.root), wanted.path, wanted.variants)
+    as_it_ran = replace(target.experiment, variants=wanted.variants, nodes=wanted.nodes, init=wanted.init)
+    now = read_source(WorkingTree(target.project.root), as_it_ran)
     if now.ref.digest == wanted.digest:
         return now
     if wanted.commit is None or wanted.dirty:
@@ -93,7 +95,7 @@ def _source_of_run(target: Target, run: str, stack: ExitStack) -> FlowSource:
             fix="Commit, then run `llmops check` again.",
         )
     tree = stack.enter_context(CommitTree(target.project.root, wanted.commit))
-    closure = find_closure(tree, read_flow_in(tree, wanted.path))
+    closure = find_closure(tree, read_flow_in(tree, target.experiment.flow))
     if (found := digest_closure(tree, closure)) != wanted.digest:
         raise UsageError.of("the commit holds other files than the run saw", found=found, expected=wanted.digest)
     return FlowSource(ref=wanted, tree=tree, closure=closure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -85,7 +86,7 @@ class Release:
             clock=self.tools.clock,
             judge=judge,
             request=request,
-            owner=who.name,
+            owner=who.name if who.link else f"{who.name}, process {os.getpid()}",
             link=who.link,
             say=self.context.say,
         )

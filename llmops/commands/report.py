@@ -1,56 +1,119 @@
-"""`llmops report`: render a verdict again."""
+"""`llmops report`: render verdicts again, and show them on the CI system's pages."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from llmops.errors import ExitCode, Problem, UsageError, near_match
-from llmops.records import VerdictRecord, read_record
+from llmops.commands.context import Context
+from llmops.commands.host_report import add_summaries, annotate_verdicts, outcome_of, set_outputs
+from llmops.commands.recorded import Found, find_missing, find_verdicts
+from llmops.config.load import find_root, load_project
+from llmops.config.model import Project
+from llmops.errors import ExitCode, Problem, UsageError, first_to_report, near_match
+from llmops.records import write_text
 from llmops.reports import console
-from llmops.reports.write import FILE_NAMES, FORMATS, Format, write_reports
+from llmops.reports.plain_text import show_line
+from llmops.reports.redaction import redact
+from llmops.reports.write import FORMATS, Format, write_reports
+
+OVERVIEW = "overview.md"
 
 
 def report(
     *,
+    context: Context,
     verdict: Path,
-    output: Path | None,
-    formats: Sequence[str],
-    json_output: bool,
-    write: Callable[[str], None],
-    width: int = 100,
-    color: bool = False,
-    encoding: str = "utf-8",
+    output: Path | None = None,
+    formats: Sequence[str] = (),
+    expected: Sequence[str] | None = None,
+    exit_code: bool = False,
+    json_output: bool = False,
 ) -> int:
-    """Render a verdict that an earlier step recorded.
+    """Render verdicts that earlier steps recorded.
+
+    One verdict is annotated and summarized on the CI system's page. Of several, an overview is: the jobs that recorded
+    them have told the rest.
 
     Args:
-        verdict: a `verdict.json`, or the folder that holds one.
-        output: folder to write into; the verdict's own folder when None.
+        verdict: a `verdict.json`, the folder that holds one, or a folder with several below it.
+        output: folder to write into, a folder per experiment when there are several; the verdicts' own when None.
         formats: of `json`, `markdown`, `junit`, `html`; empty means all.
+        expected: experiments that should have a verdict; one that has none is reported and is no pass. When given,
+            even if empty, a folder without verdicts is no error.
+        exit_code: return the checks' exit code.
         json_output: write one JSON document (outcome, exit code of the check, paths) instead of the table.
-        write: receives the text for standard output, without a trailing newline.
-        width: columns of standard output.
-        color: whether standard output takes ANSI colours.
-        encoding: of standard output.
 
     Returns:
-        0 whatever the verdict: the report was rendered. The gate's own answer is `llmops gate`.
+        0 whatever the verdict: the report was rendered. With `exit_code` the worst of the checks' own, and 11 when a
+        verdict is missing.
 
     Raises:
         UsageError: no readable verdict there, an unknown format, or a folder that cannot be written.
     """
     chosen = _choose_formats(formats)
-    path = verdict / FILE_NAMES["json"] if verdict.is_dir() else verdict
-    record = read_record(path, VerdictRecord)
-    written = write_reports(record, output or path.parent, chosen)
-    paths = {name: str(file) for name, file in written.items()}
+    project = _project_here(context)
+    found = [_redacted(one, project) for one in find_verdicts(verdict, expected=expected)]
+    missing = find_missing(found, expected)
+    written = [_write(one, output, chosen, is_single=len(found) == 1) for one in found]
     if json_output:
-        write(_to_json(record, paths))
+        context.write(_to_json(found, written, missing, is_single=len(found) == 1 and expected is None))
     else:
-        write(console.render(record, width=width, color=color, encoding=encoding, paths=paths))
-    return ExitCode.PASS
+        _show(context, found, written, missing)
+        _tell_host(context, project, found, missing, output or verdict)
+    return _worst(found, missing) if exit_code else ExitCode.PASS
+
+
+def _worst(found: Sequence[Found], missing: Sequence[str]) -> ExitCode:
+    codes = [ExitCode(one.verdict.exit_code) for one in found]
+    return first_to_report([*codes, *([ExitCode.INCONCLUSIVE] if missing else [])])
+
+
+def _project_here(context: Context) -> Project | None:
+    """Read the project's configuration, for the lines of its limits; a job that only reports has none."""
+    try:
+        return load_project(find_root(context.folder))
+    except UsageError:
+        return None
+
+
+def _redacted(found: Found, project: Project | None) -> Found:
+    experiment = project.experiments.get(found.verdict.experiment) if project else None
+    return found._replace(verdict=redact(found.verdict)) if experiment and experiment.redact else found
+
+
+def _write(found: Found, output: Path | None, formats: Sequence[Format], *, is_single: bool) -> dict[str, str]:
+    folder = found.folder if output is None else output if is_single else output / found.verdict.experiment
+    return {name: str(path) for name, path in write_reports(found.verdict, folder, formats).items()}
+
+
+def _show(context: Context, found: Sequence[Found], written: Sequence[dict[str, str]], missing: Sequence[str]) -> None:
+    verdicts = [one.verdict for one in found]
+    look: dict[str, Any] = {"width": context.width, "color": context.color, "encoding": context.encoding}
+    if len(found) == 1:
+        context.write(console.render(verdicts[0], **look, paths=written[0]))
+    elif found:
+        context.write(console.render_several(verdicts, **look))
+    for name in missing:
+        context.write(f"{show_line(name, 100)}: no verdict; see the log of its job")
+
+
+def _tell_host(
+    context: Context, project: Project | None, found: Sequence[Found], missing: Sequence[str], folder: Path
+) -> None:
+    from llmops.reports.comment import render_comment
+
+    verdicts = [one.verdict for one in found]
+    if len(found) == 1 and not missing:
+        annotate_verdicts(context, project, verdicts)
+    if context.host.name != "none":
+        place = (folder if folder.is_dir() or not folder.suffix else folder.parent) / OVERVIEW
+        write_text(place, render_comment(verdicts, missing=missing))
+        add_summaries(context, [place])
+    worst = _worst(found, missing)
+    set_outputs(context, {"outcome": outcome_of(worst), "exit_code": str(int(worst))})
 
 
 def _choose_formats(formats: Sequence[str]) -> Sequence[Format]:
@@ -71,11 +134,16 @@ def _choose_formats(formats: Sequence[str]) -> Sequence[Format]:
     return [name for name in FORMATS if name in formats] if formats else FORMATS
 
 
-def _to_json(verdict: VerdictRecord, paths: dict[str, str]) -> str:
-    body = {
-        "experiment": verdict.experiment,
-        "outcome": verdict.outcome,
-        "exit_code": verdict.exit_code,
-        "reports": paths,
-    }
-    return json.dumps(body, indent=2)
+def _to_json(
+    found: Sequence[Found], written: Sequence[dict[str, str]], missing: Sequence[str], *, is_single: bool
+) -> str:
+    bodies: list[dict[str, Any]] = [
+        {
+            "experiment": one.verdict.experiment,
+            "outcome": one.verdict.outcome,
+            "exit_code": one.verdict.exit_code,
+            "reports": paths,
+        }
+        for one, paths in zip(found, written, strict=True)
+    ]
+    return json.dumps(bodies[0] if is_single else {"experiments": bodies, "missing": list(missing)}, indent=2)

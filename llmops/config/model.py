@@ -40,15 +40,23 @@ class Evaluator:
         default="",
     )
     builtin: BuiltinName | None = setting("A built-in metric, instead of a flow.", default=None)
-    options: Mapping[str, Any] = setting(
-        "Options of the built-in metric, or `init` arguments of a class.", factory=dict
-    )
+    options: Mapping[str, Any] = setting("Options of the built-in metric.", factory=dict)
     column_mapping: Mapping[str, Any] = setting(
         "Flow input to ${data.column}, ${run.outputs.name}, ${run.inputs.name}, ${run.line.name} or a literal.",
         factory=dict,
     )
     metrics: Mapping[str, MetricSpec] = setting("Metric name to how it follows from the rows.", factory=dict)
     variants: Mapping[str, str] = setting("Node to variant.", factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = setting(
+        "Node to what it uses instead: connection, deployment_name, model, or an input that takes a connection.",
+        factory=dict,
+    )
+    init: Mapping[str, Any] = setting("Arguments of the class that a flex flow or a callable is.", factory=dict)
+    python: str = setting(
+        "Python that runs the flow: a path, or auto for an environment made from its requirements.txt; llmops's own "
+        "when left out.",
+        default="",
+    )
     environment_variables: Mapping[str, str] = setting("Set in the worker process.", factory=dict)
     repeat: int = setting("Measurements of each line, averaged: for judges.", default=1, minimum=1)
 
@@ -69,9 +77,18 @@ class Experiment:
     description: str = setting("One sentence for people.", default="")
     flow: str = setting("Folder of the flow, relative to the repository.", minLength=1)
     variants: Mapping[str, str] = setting("Node to variant; the flow's defaults when left out.", factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = setting(
+        "Node to what it uses instead: connection, deployment_name, model, or an input that takes a connection.",
+        factory=dict,
+    )
+    init: Mapping[str, Any] = setting("Arguments of the class that a flex flow or a callable is.", factory=dict)
+    python: str = setting(
+        "Python that runs the flow: a path, or auto for an environment made from its requirements.txt; llmops's own "
+        "when left out.",
+        default="",
+    )
     datasets: Mapping[str, Dataset] = setting("Name to data set.", minProperties=1)
     dataset: str = setting("Data set that is used unless another is named; the first when left out.", default="")
-    init: Mapping[str, Any] = setting("Arguments of a class that is the flow.", factory=dict)
     column_mapping: Mapping[str, Any] = setting(
         "Flow input to ${data.column} or a literal; inputs left out take the column of the same name.", factory=dict
     )
@@ -84,6 +101,9 @@ class Experiment:
     concurrency: int = setting("Lines in flight at once.", default=16, minimum=1, maximum=1024)
     line_timeout_s: float = setting("Seconds that one line may take.", default=600.0, exclusiveMinimum=0)
     repeat: int = setting("Measurements of each row.", default=1, minimum=1)
+    redact: bool = setting(
+        "Keep inputs, outputs and errors of rows out of logs, reports, comments and artifacts.", default=False
+    )
     budget: Budget = setting("Hard stop: rows that it leaves over are unmeasured.", factory=Budget)
 
 

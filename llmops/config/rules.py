@@ -193,11 +193,14 @@ def _check_looks(gate: Values, report: Report) -> None:
             found="sequential: true, add_repeats: true",
             expected="one of the two: their error rates hold for one kind of looks",
         )
-    thresholds = [one for one in gate.get("thresholds", ()) if isinstance(one, dict)]
-    sure = [one for one in thresholds if one.get("confidence", gate.get("confidence")) is not None]
-    if gate.get("sequential") and not sure:
-        fix = "Set gate.confidence, for instance 0.95."
-        report(("gate", "sequential"), "a sequential gate without confidence never knows when to stop", fix=fix)
+    if not gate.get("sequential"):
+        return
+    fix = "Set gate.confidence, for instance 0.95."
+    if not gate.get("thresholds"):
+        report(("gate", "sequential"), "a sequential gate without thresholds never knows when to stop")
+    for n, threshold in enumerate(gate.get("thresholds", ())):
+        if isinstance(threshold, dict) and threshold.get("confidence", gate.get("confidence")) is None:
+            report(("gate", "thresholds", n), "a limit without confidence in a sequential gate", fix=fix)
 
 
 def _declared(metric: str, evaluators: Values) -> Values | None:

@@ -65,6 +65,8 @@ def row_values(scores: Scores, key: str, spec: MetricSpec) -> list[float | None]
     """
     worst, _ = extremes(spec)
     column = scores.columns.get(key)
+    if column is not None and len(column) == len(scores.statuses) and set(scores.statuses) == {"scored"}:
+        return [None if math.isnan(value) else value for value in column]
     values: list[float | None] = []
     for index, status in enumerate(scores.statuses):
         own = column[index] if column is not None and (status == "scored" or spec.kind == "sum") else None
@@ -93,8 +95,8 @@ def as_number(value: Any) -> float | None:
 def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -> Metric:
     spec = spec or MetricSpec(kind="opaque")
     reported = as_number(logged.metrics.get(name))
-    if spec.score == name and name not in logged.metrics and not logged.error:
-        return _row_metric(name, logged.evaluator, scores, spec)
+    if name not in logged.metrics and not logged.error and _is_ours_to_form(name, spec):
+        return metric_of_rows(name, logged.evaluator, scores, spec)
     problem = _why_no_value(logged, name, reported)
     if problem or spec.score is None:
         return _bare(name, logged.evaluator, scores, spec, reported, problem)
@@ -104,6 +106,11 @@ def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -
         note = f"the evaluator logged {reported:g}, but the mean of {spec.score!r} over its rows is {mean:g}"
         return _bare(name, logged.evaluator, scores, spec, reported, note)
     return metric
+
+
+def _is_ours_to_form(name: str, spec: MetricSpec) -> bool:
+    """Whether the metric needs no word of the evaluator: an output under its own name, a percentile or a sum of one."""
+    return spec.score is not None and (spec.score == name or spec.kind in {"percentile", "sum"})
 
 
 def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:

@@ -61,7 +61,8 @@ class Window:
 
     Attributes:
         requests: that were answered or given up.
-        errors: of these, answers of 500 and above, and requests that got no answer.
+        errors: of these, answers of 500 and above, requests that got no answer, and answers in which the flow itself
+            failed, as far as the backend can tell.
         latency_s: percentile (50, 95, 99) to seconds, nearest rank, over all requests; empty without requests.
     """
 

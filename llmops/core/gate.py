@@ -236,7 +236,7 @@ class _Answer:
                     self.rule, self.sample, self.signed_limit, at_least=self.at_least, alpha=alpha
                 )
         finding = dataclasses.replace(finding, **changes)  # type: ignore[arg-type]
-        return dataclasses.replace(finding, message=_say_statistical(self.question, finding, self.sample))
+        return dataclasses.replace(finding, message=_say_statistical(self.question, finding, self.sample, self.rule))
 
 
 def _decide(gate: Gate, answers: Sequence[_Answer]) -> None:
@@ -475,7 +475,7 @@ def _say_plain(verdict: FindingOutcome, words: str, label: str, unknown: int) ->
     return f"{ends.get(verdict, open_end)} (a plain comparison, no confidence asked)"
 
 
-def _say_statistical(question: Question, finding: Finding, sample: Sample | None) -> str:
+def _say_statistical(question: Question, finding: Finding, sample: Sample | None, rule: Rule | None) -> str:
     ends = {"pass": "holds", "fail": "is broken", "inconclusive": "is undecided"}
     change = " changed by" if question.kind == "max_regression" else " is"
     number = finding.difference if question.kind == "max_regression" else finding.value
@@ -483,7 +483,7 @@ def _say_statistical(question: Question, finding: Finding, sample: Sample | None
     if finding.bounds is not None:
         parts.append(f"shown to be at least {finding.bounds[0]:.4g} and at most {finding.bounds[1]:.4g}")
     parts.append(f"p {finding.p_pass:.2g} against violated, adjusted p {finding.p_adjusted:.2g} against kept")
-    parts.append(f"{finding.rule}, " + ("guaranteed" if finding.is_guaranteed else "approximate, no guarantee"))
+    parts.append(f"{finding.rule}, {rule.promise if rule else 'guaranteed'}")
     if sample is not None and sample.both_failed:
         parts.append(f"{sample.both_failed} pairs failed on both sides and show nothing")
     if finding.outcome == "inconclusive":

@@ -53,10 +53,12 @@ class Scores:
     Attributes:
         statuses: one per row, in the order of the data set.
         columns: `evaluator.output` to one number per row, NaN where there is none; numbers and booleans only.
+        rows: positions in the data set; empty when all rows are there.
     """
 
     statuses: Sequence[RowStatus]
     columns: Mapping[str, Sequence[float]]
+    rows: Sequence[int] = ()
 
     def count(self, status: RowStatus) -> int:
         """Count the rows in a state."""

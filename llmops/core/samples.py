@@ -18,6 +18,7 @@ MANY_ROWS = 5000
 """Above this many rows bounded values are rounded to 4096 steps of their range, against what is to be shown."""
 _STEPS = 4096
 _PROPORTION = (0.0, 1.0)
+_BOTH_FAILED = ("failed", "failed")
 _BINARY = {-1.0, 0.0, 1.0}
 
 
@@ -103,8 +104,10 @@ def value_sample(values: Sequence[float | None], spec: MetricSpec, design: Desig
         values: one number per row; None where nobody knows it.
     """
     lowest, highest = support(spec)
-    ends = [(lowest, highest) if value is None else (value, value) for value in values]
-    return _sample(ends, (lowest, highest), spec, design, unknown=sum(value is None for value in values))
+    unknown = sum(value is None for value in values)
+    lows = [lowest if value is None else value for value in values]
+    highs = [highest if value is None else value for value in values] if unknown else lows
+    return _sample(lows, highs, (lowest, highest), spec, design, unknown=unknown)
 
 
 def difference_sample(
@@ -121,22 +124,30 @@ def difference_sample(
         statuses: candidate's and baseline's status per row; pairs that failed on both sides are only counted.
     """
     lowest, highest = support(spec)
-    ends, unknown, both_failed, kept = [], 0, 0, []
-    for index, (new, old, pair) in enumerate(zip(candidate, baseline, statuses, strict=True)):
-        if pair == ("failed", "failed"):
-            both_failed += 1
-            continue
-        kept.append(index)
-        if new is not None and old is not None:
-            ends.append((new - old, new - old))
-            continue
-        unknown += 1
-        smallest = (lowest if new is None else new) - (highest if old is None else old)
-        largest = (highest if new is None else new) - (lowest if old is None else old)
-        ends.append((smallest, largest))
+    kept = [index for index, pair in enumerate(statuses) if pair != _BOTH_FAILED]
+    new, old = (candidate, baseline) if len(kept) == len(statuses) else _picked(kept, candidate, baseline)
+    unknown = sum(one is None or other is None for one, other in zip(new, old, strict=True))
+    lows = [
+        (lowest if one is None else one) - (highest if other is None else other)
+        for one, other in zip(new, old, strict=True)
+    ]
+    highs = lows
+    if unknown:
+        highs = [
+            (highest if one is None else one) - (lowest if other is None else other)
+            for one, other in zip(new, old, strict=True)
+        ]
     design = _without(design, kept, len(statuses))
     bounds = (lowest - highest, highest - lowest)
-    return _sample(ends, bounds, spec, design, unknown=unknown, both_failed=both_failed, is_difference=True)
+    both_failed = len(statuses) - len(kept)
+    return _sample(lows, highs, bounds, spec, design, unknown=unknown, both_failed=both_failed, is_difference=True)
+
+
+Values = Sequence[float | None]
+
+
+def _picked(kept: Sequence[int], candidate: Values, baseline: Values) -> tuple[Values, Values]:
+    return [candidate[index] for index in kept], [baseline[index] for index in kept]
 
 
 def _without(design: Design, kept: Sequence[int], total: int) -> Design:
@@ -152,7 +163,8 @@ def _without(design: Design, kept: Sequence[int], total: int) -> Design:
 
 
 def _sample(
-    ends: Sequence[tuple[float, float]],
+    lows: Sequence[float],
+    highs: Sequence[float],
     bounds: tuple[float, float],
     spec: MetricSpec,
     design: Design,
@@ -162,13 +174,13 @@ def _sample(
     is_difference: bool = False,
 ) -> Sample:
     kind = kind_of(spec, design.repeats)
-    if kind == "binary" and not all({low, high} <= _BINARY for low, high in ends):
+    if kind == "binary" and not {*lows, *highs} <= _BINARY:
         kind = "bounded"
     step = None
-    if kind == "bounded" and len(ends) + both_failed > MANY_ROWS:
+    if kind == "bounded" and len(lows) + both_failed > MANY_ROWS:
         step = (bounds[1] - bounds[0]) / _STEPS
-    low = tally_of((low for low, _ in ends), step=step)
-    high = low if step is None and not unknown else tally_of((high for _, high in ends), step=step, up=True)
+    low = tally_of(lows, step=step)
+    high = low if step is None and not unknown else tally_of(highs, step=step, up=True)
     return Sample(
         kind=kind,
         low=low,
@@ -179,7 +191,7 @@ def _sample(
         unknown=unknown,
         both_failed=both_failed,
         share=spec.percentile / 100.0,
-        drawn=() if design.order is None else tuple(ends[index] for index in design.order),
+        drawn=() if design.order is None else tuple((lows[index], highs[index]) for index in design.order),
         population=design.population,
         look=design.look,
     )

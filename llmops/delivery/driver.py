@@ -21,6 +21,7 @@ from llmops.core.rollout import (
 )
 from llmops.core.rollout_checks import Judgement, judge_window
 from llmops.core.rollout_state import (
+    CURRENT_AT,
     EVALUATED,
     EXPERIMENT,
     FAILED,
@@ -271,9 +272,11 @@ class _Attempt:
         self._note(step, result)
 
     def _note(self, step: Step, result: str) -> None:
-        at = datetime.fromtimestamp(self._clock.now(), timezone.utc).isoformat(timespec="seconds")
-        self._result.steps.append(StepRecord(step=str(step), result=result, at=at))
+        self._result.steps.append(StepRecord(step=str(step), result=result, at=self._now()))
         self._driver.say(str(step) if result == "done" else f"{step}: {result}")
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock.now(), timezone.utc).isoformat(timespec="seconds")
 
     def _return(self, failure: Failure) -> None:
         """Bring the traffic back; everything that fails here is left to the next attempt."""
@@ -328,8 +331,10 @@ class _Attempt:
             case Create():
                 request = self._driver.request(step.deployment, {VERSION: step.version, MADE_BY: self._wanted.id})
                 self._keeper.write(lambda: self._driver.endpoints.create_deployment(self._wanted.endpoint, request))
-            case Begin() | Finish() | EndRollout():
+            case Begin() | EndRollout():
                 self._update(tags=step.tags)
+            case Finish():
+                self._update(tags={**step.tags, CURRENT_AT: self._now()})
             case Return():
                 self._update(traffic=step.traffic, mirror={}, tags=step.tags)
             case Retire():
@@ -386,6 +391,7 @@ class _Attempt:
 
     def _probe(self, step: Probe) -> str:
         digest = self._deployment(step.deployment).digest
+        self._keeper.confirm()
         judgement = self._driver.judge.probe(step.deployment, step.rows)
         self._require(judgement)
         self._tag(step.deployment, {PROBED: digest})
@@ -393,6 +399,7 @@ class _Attempt:
 
     def _evaluate(self, step: Evaluate) -> str:
         digest = self._deployment(step.deployment).digest
+        self._keeper.confirm()
         judgement = self._driver.judge.evaluate(step.deployment, step.dataset, self._keeper.keep)
         self._result.verdict = judgement.verdict
         self._require(judgement)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from llmops.core.documents import to_json
 from llmops.core.mapping import apply, complete, parse_mapping
 from llmops.core.rollout_checks import Judgement
 from llmops.core.rollout_state import MADE_BY
+from llmops.delivery.lease import retry
 from llmops.errors import BackendError, ExitCode
 from llmops.evaluators.evaluation import evaluate_run
 from llmops.evaluators.verdict import Case, decide
@@ -129,7 +131,10 @@ class EndpointJudge:
     def _ask(self, deployment: str, question: _Question) -> Answer:
         timeout_s = self.experiment.line_timeout_s
         for wait_s in (*_RETRIES_S, None):
-            answer = self.endpoints.score(self.endpoint, question.inputs, deployment=deployment, timeout_s=timeout_s)
+            ask = partial(
+                self.endpoints.score, self.endpoint, question.inputs, deployment=deployment, timeout_s=timeout_s
+            )
+            answer = retry(ask, self.clock)
             if answer.status not in _BUSY or wait_s is None:
                 break
             self.clock.sleep(wait_s)
@@ -177,7 +182,7 @@ class EndpointJudge:
 
     def _run_id(self, deployment: str) -> str:
         """Name the run by what is asked and by which incarnation of the deployment answers."""
-        observed = self.endpoints.observe(self.endpoint)
+        observed = retry(lambda: self.endpoints.observe(self.endpoint), self.clock)
         found = observed.deployments.get(deployment) if observed else None
         if found is None:
             raise BackendError.of("the deployment is gone", where=f"{self.endpoint}/{deployment}")

@@ -50,10 +50,18 @@ class LeaseKeeper:
         """Make a call that changes nothing; one that fails in passing is made again."""
         return retry(call, self._clock)
 
+    def confirm(self) -> None:
+        """See that the lease is still held, before work that costs something.
+
+        Raises:
+            LeaseLostError: another driver has it.
+        """
+        retry(self._renew, self._clock)
+
     def keep(self) -> None:
         """Renew the lease if a good part of it has passed; to be called often during long work."""
         if self._clock.now() - self._renewed_at >= self._duration_s / _SLICES:
-            retry(self._renew, self._clock)
+            self.confirm()
 
     def wait(self, seconds: float) -> Iterator[float]:
         """Sleep in slices and keep the lease; yields the seconds that are left, at last 0."""

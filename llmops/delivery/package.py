@@ -104,6 +104,7 @@ def build_package(source: FlowSource, *, model: str, proof: Proof | None, withou
         project=posixpath.join(_FLOW, source.tree.prefix).rstrip("/"),
         definition=flow.definition,
         flow_kind=flow.kind,
+        entry=flow.entry,
         import_roots=source.closure.import_roots,
         inputs={name: entry.required for name, entry in flow.inputs.items()},
         outputs=flow.outputs,

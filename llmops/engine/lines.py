@@ -13,6 +13,7 @@ from llmops.core.documents import to_json
 from llmops.engine.cache import StoredLine
 from llmops.engine.gateway.process import NO_USE, LineUse
 from llmops.engine.worker_process import WorkerDiedError, WorkerProcess, WorkerReplacedError, WorkerSpec
+from llmops.errors import UsageError
 from llmops.records import LineError
 
 T = TypeVar("T")
@@ -88,6 +89,16 @@ class LineRunner:
         worker = WorkerProcess(self._spec, self._log)
         try:
             await worker.start()
+        except WorkerDiedError as error:
+            await worker.stop()
+            if self.versions:
+                raise
+            raise UsageError.of(
+                "the flow does not load",
+                where=self._spec.name,
+                found=f"{error.reason} while it loaded the flow",
+                fix=f"The flow's own output is in {self._log}.",
+            ) from error
         except BaseException:
             await worker.stop()
             raise

@@ -44,10 +44,12 @@ class WorkerSpec:
         flow_file: name of the definition in it; empty for a callable that is named by module.
         kind, entry: see `flows.model.Flow`.
         init: arguments of a class that is the flow.
+        nodes: node to the settings that overlay it; see `config.model.Experiment`.
         paths: further import roots, after the folder.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
         secrets: every value that must not appear in a log or a message.
         threads: lines that may be in flight.
+        trace: whether a line's answer says what each node did; then lines run one at a time.
     """
 
     name: str
@@ -58,11 +60,13 @@ class WorkerSpec:
     init: Mapping[str, Any] = field(default_factory=dict)
     paths: Sequence[Path] = ()
     variants: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
     threads: int = 16
     python: str = sys.executable
+    trace: bool = False
 
 
 def mask(text: str, secrets: Sequence[str]) -> str:
@@ -140,9 +144,11 @@ class WorkerProcess:
             "folder": str(self.spec.folder),
             "paths": list(dict.fromkeys(map(str, (self.spec.folder, *self.spec.paths)))),
             "variants": dict(self.spec.variants),
+            "nodes": {name: dict(settings) for name, settings in self.spec.nodes.items()},
             "connections": {name: dict(value) for name, value in self.spec.connections.items()},
             "environment_variables": dict(self.spec.environment_variables),
             "threads": self.spec.threads,
+            "trace": self.spec.trace,
         }
 
     def _load_error(self, error: LineError) -> UsageError:

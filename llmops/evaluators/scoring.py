@@ -122,6 +122,7 @@ class ScoreColumns:
 
     def __init__(self) -> None:
         self._statuses: list[RowStatus] = []
+        self._rows: list[int] = []
         self._columns: dict[str, array[float]] = {}
 
     def add(self, row: ScoredRow) -> None:
@@ -131,9 +132,11 @@ class ScoreColumns:
             column.extend([_NAN] * (len(self._statuses) - len(column)))
             column.append(value if math.isfinite(value) else _NAN)
         self._statuses.append(row.status)
+        self._rows.append(row.row)
 
     def build(self) -> Scores:
         """Return the table of all rows so far."""
         for column in self._columns.values():
             column.extend([_NAN] * (len(self._statuses) - len(column)))
-        return Scores(statuses=self._statuses, columns=self._columns)
+        is_whole = self._rows == list(range(len(self._rows)))
+        return Scores(statuses=self._statuses, columns=self._columns, rows=() if is_whole else self._rows)

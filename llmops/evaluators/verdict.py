@@ -16,7 +16,7 @@ from llmops.core.aggregate import extremes, row_values
 from llmops.core.comparison import row_change
 from llmops.core.documents import to_json
 from llmops.core.evidence import Rows, Side, gather
-from llmops.core.gate import exit_code, find_metric, judge, outcome, question_name
+from llmops.core.gate import Evidence, exit_code, find_metric, judge, outcome, question_name
 from llmops.core.limits import Gate, MetricSpec
 from llmops.core.metrics import Finding, Metric, Outcome, ScoredRow, Scores
 from llmops.core.samples import Design
@@ -95,6 +95,7 @@ class Case:
             self.baseline_reason,
             self.baseline_problem,
             list(self.notes),
+            None if self.order is None else list(self.order),
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -180,18 +181,7 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
     candidate = read_scores(state, case.candidate)
     baseline = read_scores(state, case.baseline) if case.baseline else None
     run = case.candidate.run
-    evidence = gather(
-        case.gate,
-        Side(metrics=_by_name(case.candidate), scores=candidate),
-        Side(metrics=_by_name(case.baseline), scores=baseline) if case.baseline and baseline else None,
-        lambda metric: _spec(case, metric),
-        Rows(
-            design=_design(case, len(earlier)),
-            slices=case.slices,
-            earlier=_smallest(earlier),
-            baseline_problem=case.baseline_problem,
-        ),
-    )
+    evidence = _gather(case, candidate, baseline, earlier)
     findings = judge(case.gate, evidence)
     rows = _RowPicker(case, candidate, baseline)
     created_at = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
@@ -216,6 +206,39 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
         notes=[*case.notes, *case.remarks, *_error_rate_notes(case.gate, findings, len(earlier) + 1)],
         looks=[*earlier, _look(case, findings, decided, len(earlier) + 1, created_at)],
     )
+
+
+def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Sequence[Look]) -> Evidence:
+    return gather(
+        case.gate,
+        Side(metrics=_by_name(case.candidate), scores=candidate),
+        Side(metrics=_by_name(case.baseline), scores=baseline) if case.baseline and baseline else None,
+        lambda metric: _spec(case, metric),
+        Rows(
+            design=_design(case, len(earlier)),
+            slices=case.slices,
+            earlier=_smallest(earlier),
+            baseline_problem=case.baseline_problem,
+        ),
+    )
+
+
+def judge_case(state: Path, case: Case) -> Outcome:
+    """Judge a case as a first look, without recording anything."""
+    candidate = read_scores(state, case.candidate)
+    baseline = read_scores(state, case.baseline) if case.baseline else None
+    return outcome(judge(case.gate, _gather(case, candidate, baseline, ()), explain=False))
+
+
+def draw_positions(order: Sequence[int], drawn: int) -> list[int]:
+    """Return, for the first rows of an order, their places among these rows in ascending order.
+
+    Args:
+        order: positions in the data set, in the order in which they are drawn.
+        drawn: how many were.
+    """
+    places = {row: place for place, row in enumerate(sorted(order[:drawn]))}
+    return [places[row] for row in order[:drawn]]
 
 
 def _design(case: Case, earlier: int) -> Design:
@@ -352,15 +375,16 @@ class _RowPicker:
 
     def show(self, indexes: Sequence[int], state: Path, read_lines: ReadLines) -> list[RowComparison]:
         """Read the lines of the chosen rows, in the given order."""
-        wanted = set(indexes)
+        rows = self._candidate.rows or range(len(self._candidate.statuses))
+        wanted = {rows[index] for index in indexes}
         new = _views(state, self._case.candidate, wanted, read_lines)
         old = _views(state, self._case.baseline, wanted, read_lines) if self._case.baseline else {}
         return [
             RowComparison(
-                row=index,
-                inputs=new[index][0],
-                candidate=new[index][1],
-                baseline=old[index][1] if index in old else None,
+                row=rows[index],
+                inputs=new[rows[index]][0],
+                candidate=new[rows[index]][1],
+                baseline=old[rows[index]][1] if rows[index] in old else None,
                 change=self.changes[index],
                 badness=self._badness[index],
             )

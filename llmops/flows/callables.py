@@ -60,6 +60,26 @@ def read_callable(tree: FileTree, text: str) -> Flow:
     return Flow(path=".", folder=tree.prefix, kind="callable", definition="", data={}, entry=text, inputs=inputs)
 
 
+def entry_inputs(tree: FileTree, folder: str, entry: str) -> dict[str, FlowInput]:
+    """Read what the entry of a flex flow takes, where its definition does not say; nothing where it is not found.
+
+    Args:
+        tree: where to look.
+        folder: the flow's folder, relative to the top of the repository.
+        entry: `module:name`, found from the flow's folder, the project folder or its `src/`.
+    """
+    module, _, name = entry.partition(":")
+    stems = [posixpath.join(folder, *module.split("."))]
+    stems += [in_project(tree, posixpath.join(root, *module.split("."))) for root in _ROOTS]
+    for place in (f"{stem}{ending}" for stem in stems for ending in (".py", "/__init__.py")):
+        if kind_behind(tree, place) == "file":
+            try:
+                return _read_inputs(tree, place, name)
+            except UsageError:
+                return {}
+    return {}
+
+
 def _find_module(tree: FileTree, module: str, text: str) -> str:
     parts = module.split(".")
     for root in _ROOTS:

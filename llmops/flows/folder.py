@@ -7,11 +7,12 @@ import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llmops.errors import LlmopsError, Problem, UsageError, near_match
-from llmops.flows.callables import is_callable, read_callable
+from llmops.flows.callables import entry_inputs, is_callable, read_callable
 from llmops.flows.definition import Definition, parse_definition, parse_front_matter
 from llmops.flows.ignore import CACHE_NAMES
 from llmops.flows.model import ConnectionUse, Flow, FlowInput, NodeVariants, Reference
@@ -91,10 +92,59 @@ def validate_variants(flow: Flow, variants: Mapping[str, str]) -> None:
         raise UsageError(*problems)
 
 
-def connections_in_use(flow: Flow, variants: Mapping[str, str]) -> tuple[ConnectionUse, ...]:
-    """List the places that name a connection when these variants, and the defaults of the other nodes, run."""
+def validate_nodes(flow: Flow, nodes: Mapping[str, Mapping[str, str]]) -> None:
+    """Check settings that overlay nodes.
+
+    Raises:
+        UsageError: with every node that the flow does not have.
+    """
+    known = ", ".join(flow.nodes) or "no nodes at all"
+    problems = [
+        Problem(what="no such node", where=f"{flow.name}: {node}", expected=known, fix=near_match(node, flow.nodes))
+        for node in nodes
+        if node not in flow.nodes
+    ]
+    if problems:
+        raise UsageError(*problems)
+
+
+def connections_in_use(
+    flow: Flow,
+    variants: Mapping[str, str],
+    *,
+    nodes: Mapping[str, Mapping[str, str]] | None = None,
+    init: Mapping[str, Any] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> tuple[ConnectionUse, ...]:
+    """List the places that name a connection when these variants, and the defaults of the other nodes, run.
+
+    Args:
+        flow: as its definition says.
+        variants: node to variant.
+        nodes: settings that overlay nodes; a connection there stands in the place of the one that the node names.
+        init: arguments of the flow's class; of a mapping there, such as a model configuration, `connection` counts.
+        variables: environment variables of the worker; `${connection.key}` uses that connection.
+    """
     chosen = {node: variants.get(node, known.default) for node, known in flow.variants.items()}
-    return tuple(use for use in flow.connections if use.variant is None or chosen.get(use.node or "") == use.variant)
+    named = (use for use in flow.connections if use.variant is None or chosen.get(use.node or "") == use.variant)
+    uses = [_overlaid(use, nodes or {}) for use in named]
+    uses += [
+        ConnectionUse(name=value["connection"], where=f"init.{key}.connection")
+        for key, value in (init or {}).items()
+        if isinstance(value, Mapping) and isinstance(value.get("connection"), str)
+    ]
+    uses += [
+        ConnectionUse(name=match[1], where=f"environment_variables.{key}")
+        for key, value in (variables or {}).items()
+        if (match := _REFERENCE.match(value))
+    ]
+    return tuple(uses)
+
+
+def _overlaid(use: ConnectionUse, nodes: Mapping[str, Mapping[str, str]]) -> ConnectionUse:
+    settings = nodes.get(use.node or "", {})
+    name = settings.get(use.input or "connection")
+    return replace(use, name=name, where=f"nodes.{use.node}.{use.input or 'connection'}") if name else use
 
 
 def _find_definition(tree: FileTree, path: str) -> tuple[str, str]:
@@ -185,14 +235,15 @@ def _read_dag(tree: FileTree, path: str, file: str, definition: Definition) -> F
 
 
 def _read_flex(tree: FileTree, path: str, file: str, definition: Definition) -> Flow:
+    folder, entry = follow(tree, in_project(tree, path)), str(definition.data["entry"])
     return Flow(
         path=path,
-        folder=follow(tree, in_project(tree, path)),
+        folder=folder,
         kind="flex",
         definition=file,
         data=definition.data,
-        entry=str(definition.data["entry"]),
-        inputs=_read_inputs(definition),
+        entry=entry,
+        inputs=_read_inputs(definition) or entry_inputs(tree, folder, entry),
         outputs=tuple(map(str, _mapping(definition, "outputs"))),
         connections=tuple(_environment_connections(definition)),
         additional_includes=_read_includes(definition),

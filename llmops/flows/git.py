@@ -85,7 +85,7 @@ def merge_base(root: Path, ref: str) -> str:
     answer = _ask(root, "merge-base", head, other)
     if answer.returncode == 0:
         return answer.stdout.decode("ascii").split()[0]
-    if _is_shallow(root):
+    if is_shallow(root):
         raise UsageError.of(
             f"this shallow clone does not hold the commit that HEAD and {ref} have in common",
             where=str(root),
@@ -293,7 +293,7 @@ def _describe_unknown_ref(root: Path, ref: str) -> Problem:
     hints = [near_match(ref, known)]
     if ref.startswith("origin/"):
         hints.append(f"Run: git fetch origin {ref.removeprefix('origin/')}")
-    if _is_shallow(root):
+    if is_shallow(root):
         hints.append("This clone is shallow; fetch-depth: 0 or git fetch --unshallow brings the whole history.")
     return Problem(
         what="no such git ref",
@@ -308,7 +308,8 @@ def _list_refs(root: Path) -> list[str]:
     return answer.stdout.decode("utf-8", "replace").splitlines()
 
 
-def _is_shallow(root: Path) -> bool:
+def is_shallow(root: Path) -> bool:
+    """Say whether the clone lacks a part of its history."""
     return _ask(root, "rev-parse", "--is-shallow-repository").stdout.strip() == b"true"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from llmops.flows.gitignore import IgnoreFile
@@ -71,6 +71,11 @@ class IgnoreRules:
             if found := self.leaves_out(parent, is_folder=True):
                 return found
         return self.leaves_out(path, is_folder=is_folder) if path else None
+
+    def ignored(self, folder: str, names: Iterable[str]) -> list[str]:
+        """List the files, relative to a folder, that something leaves out."""
+        places = ((name, f"{folder}/{name}" if folder else name) for name in names)
+        return [name for name, place in places if self.leaves_out_with_parents(place, is_folder=False) is not None]
 
     def _deciding_files(self, folder: str, path: str, *, is_folder: bool) -> Iterator[str]:
         for family in IGNORE_FILES:

@@ -41,12 +41,14 @@ class ConnectionUse:
         where: file, line and key.
         node: the node that uses it; None for the whole flow.
         variant: the variant of the node that uses it; None when the node has none.
+        input: the node's input that takes it; None where the node itself, or the flow, names it.
     """
 
     name: str
     where: str
     node: str | None = None
     variant: str | None = None
+    input: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +69,7 @@ class Flow:
         definition: name of the file in the folder that defines the flow; empty for a callable that is named by module.
         data: the parsed definition; of a `.prompty` file its front matter.
         entry: `module:callable` of a flex flow or a plain callable; empty for the other kinds.
-        inputs: in the flow's order; empty for a flex flow that leaves them to its signature.
+        inputs: in the flow's order; of a flex flow or a callable by its signature, empty where that is not known.
         outputs, nodes: names in the flow's order.
         variants: node to its variants.
         connections: every place that names a connection, of all variants; see `connections_in_use`.

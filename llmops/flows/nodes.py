@@ -114,7 +114,8 @@ def _node_connections(tree: FileTree, folder: str, node: Node) -> Iterator[Conne
 
 def _use(node: Node, name: str, *keys: str) -> ConnectionUse:
     where = node.definition.locate(*node.keys, *keys)
-    return ConnectionUse(name=name, where=where, node=node.name, variant=node.variant)
+    taken_by = keys[-1] if keys[0] == "inputs" else None
+    return ConnectionUse(name=name, where=where, node=node.name, variant=node.variant, input=taken_by)
 
 
 def _connection_inputs(tree: FileTree, folder: str, node: Node) -> list[str]:

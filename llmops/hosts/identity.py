@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
 import socket
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -33,4 +32,4 @@ def identify(env: Mapping[str, str]) -> Identity:
         user = getpass.getuser()
     except (KeyError, OSError):
         user = "somebody"
-    return Identity(f"{user}@{socket.gethostname()}, process {os.getpid()}", "")
+    return Identity(f"{user}@{socket.gethostname()}", "")

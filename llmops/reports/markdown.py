@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from llmops.core.metrics import Finding, FindingOutcome
 from llmops.records import EvaluationRecord, RowComparison, VerdictRecord
 from llmops.reports.numbers import count, format_difference, format_number
-from llmops.reports.plain_text import defuse_log_commands, show_line
+from llmops.reports.plain_text import defuse_log_commands, reveal, show_line
 from llmops.reports.rows import ABSENT, changed_fields, describe_side, is_number, show_side
 from llmops.reports.summary import (
     STAND_IN_LABEL,
@@ -37,12 +37,17 @@ MAX_CHARACTERS = 60_000
 
 ROWS_LISTED = 20
 UNJUDGED_SHOWN = 8
-_MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "⚪"}
+CHANGES_LISTED = 20
+DIFF_LINES = 60
+LONGEST_LINE = 300
+MARKS: dict[FindingOutcome, str] = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️", "skipped": "⚪"}
 
 _ESCAPES = {char: f"\\{char}" for char in "\\`*_{}[]()#!~$^"}
 _ESCAPES |= {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;"}
 # A word joiner cannot be seen and keeps mentions, references, addresses and hosts from being recognised.
 _REFERENCE = re.compile(r"(@|[#!](?=\d)|GH-(?=\d)|:(?=//)|\.(?=[^\W\d]))", re.IGNORECASE)
+_FENCE = re.compile(r"^(`{3,})(.*)$", re.MULTILINE)
+_FOLD_END = "\n\n</details>\n"
 _WORD_JOINER = "\u2060"
 
 
@@ -58,6 +63,7 @@ def render(verdict: VerdictRecord) -> str:
         _more_metrics(verdict),
         _rows("Rows that flipped", verdict.flipped, verdict.regressed + verdict.improved),
         _rows("Worst rows", [row for row in verdict.worst if row not in verdict.flipped], None),
+        _changes(verdict),
         _what_ran(verdict),
     )
     return cut_at_line("\n".join(line for section in sections if section for line in (*section, "")), MAX_CHARACTERS)
@@ -79,18 +85,30 @@ def prose(text: str, limit: int = 600) -> str:
 
 
 def cut_at_line(text: str, limit: int) -> str:
-    """Cut a report at the end of a line and close what is folded."""
+    """Cut a report at the end of a line; close the code block and what is folded."""
     if len(text) <= limit:
         return text
-    closing = "\n\n</details>\n"
     note = "\n_This report was cut; the HTML report has everything._\n"
-    kept = text[: limit - len(closing) - len(note)].rpartition("\n")[0]
-    is_open = kept.count("\n<details>") > kept.count("\n</details>")
-    return kept + (closing if is_open else "\n") + note
+    longest = "`" * max((len(found[1]) for found in _FENCE.finditer(text)), default=0)
+    kept = text[: max(0, limit - len(f"\n{longest}{_FOLD_END}{note}"))].rpartition("\n")[0]
+    fence = _open_fence(kept)
+    is_folded = kept.count("\n<details>") > kept.count("\n</details>")
+    return f"{kept}{fence and chr(10)}{fence}{_FOLD_END if is_folded else chr(10)}{note}"
+
+
+def _open_fence(text: str) -> str:
+    """Give the fence of a code block that does not end in a text; empty when there is none."""
+    fence = ""
+    for found in _FENCE.finditer(text):
+        if not fence:
+            fence = found[1]
+        elif len(found[1]) >= len(fence) and not found[2].strip():
+            fence = ""
+    return fence
 
 
 def _head(verdict: VerdictRecord) -> Sequence[str]:
-    title = f"## {_MARKS[verdict.outcome]} {prose(verdict.experiment, 100)}: {describe_outcome(verdict)}"
+    title = f"## {MARKS[verdict.outcome]} {prose(verdict.experiment, 100)}: {describe_outcome(verdict)}"
     label = f"**{STAND_IN_LABEL.capitalize()}.** The numbers say nothing about a real one."
     notes = [*([label] if verdict.stand_in else []), *map(prose, notes_of(verdict))]
     quoted = [line for note in notes for line in (f"> {note}", ">")][:-1]
@@ -156,7 +174,7 @@ def _finding_line(finding: Finding, verdict: VerdictRecord) -> str:
 def _limit_cells(finding: Finding | None) -> Sequence[str]:
     if finding is None:
         return ["", ""]
-    return [prose(finding.limit, 80), f"{_MARKS[finding.outcome]} {say_outcome(finding)}"]
+    return [prose(finding.limit, 80), f"{MARKS[finding.outcome]} {say_outcome(finding)}"]
 
 
 def _code_cell(name: str) -> str:
@@ -165,7 +183,7 @@ def _code_cell(name: str) -> str:
 
 
 def _reasons(verdict: VerdictRecord) -> Sequence[str]:
-    return [f"- {_MARKS[finding.outcome]} {prose(say(finding))}" for finding in findings_to_read(verdict)]
+    return [f"- {MARKS[finding.outcome]} {prose(say(finding))}" for finding in findings_to_read(verdict)]
 
 
 def _rows(title: str, rows: Sequence[RowComparison], total: int | None) -> Sequence[str]:
@@ -192,6 +210,28 @@ def _side(value: object, other: object) -> str:
     return show_side(value, other, 0) if value is ABSENT or is_number(value) else code(value)
 
 
+def _changes(verdict: VerdictRecord) -> Sequence[str]:
+    """List what changed in the flow, with the prompts line by line."""
+    if not verdict.changes:
+        return []
+    lines: list[str] = []
+    for change in verdict.changes[:CHANGES_LISTED]:
+        lines.append(f"- {code(change.text)}")
+        if change.diff and change.is_prompt:
+            lines += ["", *_code_block(change.diff), ""]
+    left = len(verdict.changes) - CHANGES_LISTED
+    return _fold("What changed in the flow", [*lines, *([f"- and {left} more"] if left > 0 else [])])
+
+
+def _code_block(diff: str) -> Sequence[str]:
+    """Write a diff as a block that nothing in it can end: every line of a diff begins with a sign of its own."""
+    lines = [reveal(line)[:LONGEST_LINE] for line in diff.split("\n")]
+    shown = [line if line[:1] in ("+", "-", "@") else f" {line[1:]}" for line in lines[:DIFF_LINES]]
+    left = [f" … {len(lines) - DIFF_LINES} more lines"] if len(lines) > DIFF_LINES else []
+    fence = "`" * (1 + max((len(run) for line in shown for run in re.findall("`{2,}", line)), default=2))
+    return [f"{fence}diff", *(defuse_log_commands(line) for line in (*shown, *left)), fence]
+
+
 def _what_ran(verdict: VerdictRecord) -> Sequence[str]:
     data, evaluators = verdict.candidate.run.dataset, verdict.candidate.evaluators
     lines = [f"- candidate: {_describe_flow(verdict.candidate)}"]
@@ -200,10 +240,26 @@ def _what_ran(verdict: VerdictRecord) -> Sequence[str]:
     lines += [
         f"- data set: {code(data.name, 60)}, {count(data.rows, 'row')}, {code(data.digest, 19)}",
         f"- environment: {code(verdict.environment, 60)}{f', {STAND_IN_LABEL}' if verdict.stand_in else ''}",
+        *_cost(verdict),
         *(f"- evaluator: {code(name, 60)}, {code(digest, 19)}" for name, digest in evaluators.items()),
         f"- evidence: {code(verdict.evidence, 19)}, {code(verdict.created_at, 40)}",
     ]
     return _fold("What ran", lines)
+
+
+def _cost(verdict: VerdictRecord) -> Sequence[str]:
+    """Say how many tokens a line took on average, beside the baseline's."""
+    ours = _tokens_per_line(verdict.candidate)
+    theirs = _tokens_per_line(verdict.baseline) if verdict.baseline else None
+    if ours is None:
+        return []
+    beside = f", baseline {format_number(theirs)}" if theirs is not None else ""
+    return [f"- tokens per line: {format_number(ours)}{beside}"]
+
+
+def _tokens_per_line(evaluation: EvaluationRecord) -> float | None:
+    run = evaluation.run
+    return run.tokens["total"] / run.lines if run.tokens.get("total") and run.lines else None
 
 
 def _describe_flow(evaluation: EvaluationRecord) -> str:

@@ -71,6 +71,13 @@ DEFECTS: list[tuple[str, str, Callable[[TinyProject], object], str]] = [
     ("LL809", "a line that is no JSON", append(MOODS, "{'text': 1}\n"), f"{MOODS}:5:2"),
     ("LL810", "an unknown variant", replace("config/experiments/cleaning.yaml", "variant_1", "variant_7"), ""),
     ("LL810", "an unknown node", replace("config/experiments/cleaning.yaml", "{clean:", "{cleam:"), ""),
+    ("LL811", "a slice by no column", replace(MOOD, "min: 0.5}", "min: 0.5, slices: [topic]}"), f"{MOOD}:11:1"),
+    (
+        "LL501",
+        "a callable that is not there",
+        replace(MOOD, "flow: flows/few-shot", "flow: app.main:run"),
+        f"{MOOD}:1:1",
+    ),
     ("LL702", "a committed cache", commit_cache, "flows/echo/.promptflow:1:1"),
     (
         "LL703",

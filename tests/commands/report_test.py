@@ -12,7 +12,8 @@ from llmops.commands.report import report
 from llmops.core.documents import to_json
 from llmops.errors import UsageError
 from llmops.records import write_record
-from tests.reports.verdicts import failed_verdict
+from tests.hosts.surroundings import build_context, read_outputs
+from tests.reports.verdicts import build_verdict, failed_verdict
 
 
 @pytest.fixture
@@ -25,8 +26,8 @@ def verdict(tmp_path: Path) -> Path:
 def run(verdict: Path, *, output: Path | None = None, formats: tuple[str, ...] = (), json_output: bool = False) -> str:
     """Run the command, see that it is done, and give what it wrote."""
     lines: list[str] = []
-    code = report(verdict=verdict, output=output, formats=formats, json_output=json_output, write=lines.append)
-    assert code == 0
+    context = build_context(verdict.parent, lines)
+    assert report(context=context, verdict=verdict, output=output, formats=formats, json_output=json_output) == 0
     return "\n".join(lines)
 
 
@@ -84,3 +85,49 @@ def test_a_verdict_with_a_value_of_the_wrong_type_is_refused(verdict: Path, fiel
     with pytest.raises(UsageError, match="a damaged verdict record"):
         run(verdict)
     assert [path.name for path in verdict.parent.iterdir()] == ["verdict.json"]
+
+
+def test_the_checks_exit_code_is_returned_when_it_is_asked_for(verdict: Path) -> None:
+    assert report(context=build_context(verdict.parent), verdict=verdict, exit_code=True) == 10
+
+
+def test_an_expected_experiment_without_a_verdict_is_named_and_is_no_pass(tmp_path: Path) -> None:
+    write_record(tmp_path / "results" / "a" / "verdict.json", build_verdict(experiment="a"))
+    lines: list[str] = []
+    code = report(
+        context=build_context(tmp_path, lines), verdict=tmp_path / "results", expected=("a", "b"), exit_code=True
+    )
+    assert code == 11
+    assert lines[-1] == "b: no verdict; see the log of its job"
+
+
+def test_several_verdicts_below_a_folder_are_reported_together(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_record(tmp_path / name / "verdict.json", build_verdict(experiment=name))
+    lines: list[str] = []
+    assert report(context=build_context(tmp_path, lines), verdict=tmp_path, output=tmp_path / "out") == 0
+    assert (tmp_path / "out" / "a" / "report.html").is_file()
+    assert "experiment" in lines[0]
+
+
+def test_a_verdict_whose_name_would_leave_the_folder_is_refused(tmp_path: Path) -> None:
+    write_record(tmp_path / "a" / "verdict.json", build_verdict(experiment="../../outside"))
+    with pytest.raises(UsageError, match="not an experiment's name"):
+        report(context=build_context(tmp_path), verdict=tmp_path, output=tmp_path / "out")
+
+
+def test_a_verdict_that_is_a_link_to_another_file_is_refused(verdict: Path, tmp_path: Path) -> None:
+    (tmp_path / "results" / "a").mkdir(parents=True)
+    (tmp_path / "results" / "a" / "verdict.json").symlink_to(verdict)
+    with pytest.raises(UsageError, match="not a verdict to be read"):
+        report(context=build_context(tmp_path), verdict=tmp_path / "results")
+
+
+def test_on_github_the_summary_and_the_outputs_are_written(verdict: Path, tmp_path: Path) -> None:
+    env = {name: str(tmp_path / name) for name in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT")}
+    lines: list[str] = []
+    context = build_context(tmp_path, lines, env={"GITHUB_ACTIONS": "true", **env})
+    report(context=context, verdict=verdict)
+    assert "web-classification: failed" in Path(env["GITHUB_STEP_SUMMARY"]).read_text()
+    assert read_outputs(Path(env["GITHUB_OUTPUT"])) == {"outcome": "fail", "exit_code": "10"}
+    assert [line.partition(" ")[0] for line in lines if line.startswith("::")] == ["::error"] * 4

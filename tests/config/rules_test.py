@@ -81,3 +81,22 @@ def test_field_that_the_type_of_connection_lacks_is_a_problem(root: Path, write:
         "a connection of type 'azure_open_ai' has no 'base_url'\n"
         "  expected 'api_key', 'api_base', 'api_version'"
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("requires: {gates: [qb]}", "requires.gates[0]: no experiment 'qb'\n  expected 'qa'\n  did you mean 'qa'?"),
+        (
+            "rollout: {steps: [{percent: 50}, {percent: 50}]}",
+            "rollout.steps[1]: a step that does not rise\n  found 50 %\n  expected more than 50, the step before",
+        ),
+        ("rollout: {strategy: fast}", "rollout.strategy: "),
+    ],
+)
+def test_rules_of_releases_that_make_no_sense_are_reported(
+    root: Path, write: WriteFile, text: str, message: str
+) -> None:
+    write("config/environments/prod.yaml", f"backend: local\n{text}\n")
+    (problem,) = problems(root)
+    assert message in problem

@@ -16,7 +16,9 @@ RIGHT, WRONG = 1.0, 0.0
 
 def judge_logged(value: object, *, rows: int = 20, **limits: float) -> Finding:
     """Judge one logged metric that does not follow from rows."""
-    (metric,) = aggregate(Logged(evaluator="quality", metrics={"f1": value}), scores([0.5] * rows), {"f1": MetricSpec(kind="opaque")})[:1]
+    (metric,) = aggregate(
+        Logged(evaluator="quality", metrics={"f1": value}), scores([0.5] * rows), {"f1": MetricSpec(kind="opaque")}
+    )[:1]
     evidence = Evidence(
         metrics={"quality.f1": metric}, baseline=None, differences={}, rows=rows, failed=0, unmeasured=0
     )
@@ -33,9 +35,7 @@ def test_a_value_that_is_no_finite_number_never_passes(value: object) -> None:
 def test_a_missing_metric_is_inconclusive_and_the_message_names_what_was_reported() -> None:
     limits = Gate(thresholds=[Threshold(metric="fluency", min=0.1)])
     metric = Metric(name="f1", evaluator="quality", value=1.0, kind="opaque", n=9, failed=0, unmeasured=0)
-    evidence = Evidence(
-        metrics={"quality.f1": metric}, baseline=None, differences={}, rows=9, failed=0, unmeasured=0
-    )
+    evidence = Evidence(metrics={"quality.f1": metric}, baseline=None, differences={}, rows=9, failed=0, unmeasured=0)
     finding = judge(limits, evidence)[2]
     assert (finding.outcome, finding.message) == (
         "inconclusive",
@@ -277,7 +277,10 @@ def test_many_limits_need_more_evidence_to_fail_and_no_more_to_pass() -> None:
     alone = findings(gate(min=0.78), rows)[0]
     assert (alone.outcome, alone.p_adjusted) == ("fail", alone.p_fail)
     limits = Gate(
-        thresholds=[Threshold(metric="accuracy", min=0.78), *(Threshold(metric="quality.accuracy", min=0.01) for _ in range(9))],
+        thresholds=[
+            Threshold(metric="accuracy", min=0.78),
+            *(Threshold(metric="quality.accuracy", min=0.01) for _ in range(9)),
+        ],
         confidence=0.95,
         max_unmeasured=1,
     )

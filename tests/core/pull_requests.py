@@ -22,7 +22,8 @@ def scores(rows: Sequence[Row]) -> Scores:
     """Build the scores of one run of one metric."""
     statuses: list[RowStatus] = [row if isinstance(row, str) else "scored" for row in rows]
     return Scores(
-        statuses=statuses, columns={"quality.correct": array("d", (nan if isinstance(row, str) else row for row in rows))}
+        statuses=statuses,
+        columns={"quality.correct": array("d", (nan if isinstance(row, str) else row for row in rows))},
     )
 
 
@@ -32,7 +33,9 @@ def side(rows: Sequence[Row], spec: MetricSpec = ACCURACY) -> Side:
     return Side(metrics={"quality.accuracy": metric_of_rows("accuracy", "quality", table, spec)}, scores=table)
 
 
-def gate(confidence: float | None = 0.95, *, max_failed: int = 10_000, max_unmeasured: int = 10_000, **limits: Any) -> Gate:
+def gate(
+    confidence: float | None = 0.95, *, max_failed: int = 10_000, max_unmeasured: int = 10_000, **limits: Any
+) -> Gate:
     """Build a gate with one threshold on `accuracy`; failed and unmeasured rows do not decide by their number."""
     own = {name: limits.pop(name) for name in ("sequential", "add_repeats", "target", "seed") if name in limits}
     threshold = Threshold(metric="accuracy", confidence=confidence, **limits)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from llmops.backends.fake import Behaviour
+from llmops.backends.fake import Behaviour, Fault, Killed
 from llmops.backends.protocols import Answer
 from llmops.core.release_rules import Rollout
 from llmops.delivery.driver import Driver, Result
-from tests.delivery.worlds import RULES, World, digest_of, wanted
+from tests.delivery.worlds import ENDPOINT, RULES, World, digest_of, wanted
 
 Command = Callable[[Driver], Result]
 
@@ -22,12 +22,16 @@ class Scenario:
         prepare: brings the world there; command: what is tried, again and again.
         serves: version to percent once it is over, whatever went wrong on the way.
         exit_code: of a run in which nothing goes wrong.
+        previous: version that a roll back would lead to afterwards; empty when there is none.
+        is_by_hand: whether someone set a split by hand, which `status` then goes on to name.
     """
 
     prepare: Callable[[World], object]
     command: Command
     serves: Mapping[str, int]
     exit_code: int = 0
+    previous: str = ""
+    is_by_hand: bool = False
 
 
 def deploy(version: int, rules: Rollout = RULES, **changes: object) -> Command:
@@ -67,24 +71,34 @@ def _first_and_gate(world: World) -> None:
     world.gates[digest_of(2)] = 10
 
 
-def _half_way(world: World) -> None:
-    """Leave version 2 at 10 % with a driver that is gone."""
+def _first_and_fragile(world: World) -> None:
     _first(world)
-    from llmops.backends.fake import Fault, Killed
+    world.fragile.add(digest_of(2))
 
-    driver = world.driver([Fault(at=_index_of_bake(world), kind="die-before")])
+
+def _split_by_hand(world: World) -> None:
+    """Let versions 1 and 2 serve together, as no rollout leaves it, and version 3 fail."""
+    _second(world)
+    traffic = {name: 70 if one.version == "2" else 30 for name, one in world.seen().deployments.items()}
+    world.driver().endpoints.update_endpoint(ENDPOINT, traffic=traffic)
+    world.behave(3, Behaviour(error_rate=0.5))
+
+
+def _half_way(world: World) -> None:
+    """Leave version 3 at 10 % over version 2, with a driver that is gone."""
+    _second(world)
+    driver = world.driver([Fault(at=_index_of_bake(), kind="die-before")])
     try:
-        deploy(2)(driver)
+        deploy(3)(driver)
     except Killed:
         world.let_leases_expire()
 
 
-def _index_of_bake(world: World) -> int:
+def _index_of_bake() -> int:
     trial = World()
-    _first(trial)
+    _second(trial)
     start = len(trial.backend.calls)
-    deploy(2)(trial.driver())
-    del world
+    deploy(3)(trial.driver())
     methods = [call.method for call in trial.backend.calls[start:]]
     return methods.index("measure")
 
@@ -104,20 +118,24 @@ DROPPED = replace(RULES, keep_failed=False)
 
 SCENARIOS: Mapping[str, Scenario] = {
     "first deploy": Scenario(lambda _: None, deploy(1), {"1": 100}),
-    "upgrade": Scenario(_first, deploy(2), {"2": 100}),
-    "upgrade with mirroring": Scenario(_first, deploy(2, MIRRORED), {"2": 100}),
-    "blue-green": Scenario(_first, deploy(2, strategy="blue-green"), {"2": 100}),
-    "third version, the first one goes": Scenario(_second, deploy(3), {"3": 100}),
-    "promote": Scenario(_first, deploy(2, action="promote"), {"2": 100}),
+    "upgrade": Scenario(_first, deploy(2), {"2": 100}, previous="1"),
+    "upgrade with mirroring": Scenario(_first, deploy(2, MIRRORED), {"2": 100}, previous="1"),
+    "blue-green": Scenario(_first, deploy(2, strategy="blue-green"), {"2": 100}, previous="1"),
+    "third version, the first one goes": Scenario(_second, deploy(3), {"3": 100}, previous="2"),
+    "promote": Scenario(_first, deploy(2, action="promote"), {"2": 100}, previous="1"),
     "deployment never healthy": Scenario(_first_and(2, Behaviour(fate="unhealthy")), deploy(2), {"1": 100}, 5),
     "deployment fails": Scenario(_first_and(2, Behaviour(fate="failed")), deploy(2), {"1": 100}, 10),
     "failed probe": Scenario(_first_and(2, Behaviour(answer=_wrong_names)), deploy(2), {"1": 100}, 10),
     "failed gate": Scenario(_first_and_gate, deploy(2), {"1": 100}, 10),
     "failed gate, not kept": Scenario(_first_and_gate, deploy(2, DROPPED), {"1": 100}, 10),
     "failed step": Scenario(_first_and(2, Behaviour(error_rate=0.5)), deploy(2), {"1": 100}, 10),
+    "dies after its evaluation": Scenario(_first_and_fragile, deploy(2), {"1": 100}, 10),
+    "failed blue-green over a split by hand": Scenario(
+        _split_by_hand, deploy(3, strategy="blue-green"), {"1": 30, "2": 70}, 10, previous="1", is_by_hand=True
+    ),
     "slow version": Scenario(_first_and(2, Behaviour(latency_s=1.0)), deploy(2), {"1": 100}, 10),
     "roll back": Scenario(_second, roll_back(), {"1": 100}),
-    "roll back of a deploy that died": Scenario(_half_way, roll_back(), {"1": 100}),
+    "roll back of a deploy that died": Scenario(_half_way, roll_back(), {"2": 100}, previous="1"),
     "roll back to a version that is gone": Scenario(_without_previous, roll_back("1"), {"1": 100}),
-    "deploy over a deploy that died": Scenario(_half_way, deploy(3), {"3": 100}),
+    "deploy over a deploy that died": Scenario(_half_way, deploy(4), {"4": 100}, previous="2"),
 }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from llmops.backends.fake import Behaviour, Call, FakeBackend, FakeEndpoints, FakeRegistry, Fault, Killed
-from llmops.backends.protocols import DeploymentRequest
+from llmops.backends.protocols import Answer, DeploymentRequest
 from llmops.core.endpoint import Endpoint, is_valid_split
 from llmops.core.release_rules import Checks, Rollout, TrafficStep
 from llmops.core.rollout import Wanted
 from llmops.core.rollout_checks import Judgement
 from llmops.core.rollout_state import EVALUATED, PROBED, Underway, failure_of, is_ours, is_proven, read_state
 from llmops.delivery.driver import Driver, Result
+from llmops.delivery.lease import retry
 from llmops.errors import LlmopsError
 from llmops.releases import ModelRecord
 
@@ -59,12 +61,13 @@ class ScriptedJudge:
     endpoints: FakeEndpoints
     endpoint: str
     gates: Mapping[str, int]
+    fragile: Collection[str]
 
     def probe(self, deployment: str, rows: int) -> Judgement:
         """See `Judge.probe`."""
         self._refuse_to_repeat(deployment, PROBED)
         for row in range(rows):
-            answer = self.endpoints.score(self.endpoint, {"row": row}, deployment=deployment)
+            answer = self._ask(deployment, row)
             if answer.status != 200 or "row" not in (answer.outputs or {}):
                 return Judgement(exit_code=10, sentence=f"row {row}: status {answer.status}, wrong outputs")
         return Judgement(exit_code=0, sentence=f"{rows} rows answered")
@@ -74,11 +77,17 @@ class ScriptedJudge:
         del dataset
         self._refuse_to_repeat(deployment, EVALUATED)
         for row in range(2):
-            self.endpoints.score(self.endpoint, {"row": row}, deployment=deployment)
+            self._ask(deployment, row)
             keep()
-        observed = self.endpoints.observe(self.endpoint)
+        observed = retry(lambda: self.endpoints.observe(self.endpoint), self.endpoints.backend.clock)
         digest = observed.deployments[deployment].digest if observed else ""
+        if digest in self.fragile:
+            self.endpoints.backend.behaviours[digest] = Behaviour(fate="unhealthy")
         return Judgement(exit_code=self.gates.get(digest, 0), sentence="gate", verdict=f"verdict-{deployment}")
+
+    def _ask(self, deployment: str, row: int) -> Answer:
+        ask = partial(self.endpoints.score, self.endpoint, {"row": row}, deployment=deployment)
+        return retry(ask, self.endpoints.backend.clock)
 
     def _refuse_to_repeat(self, deployment: str, tag: str) -> None:
         endpoint = self.endpoints.backend.see(self.endpoint)
@@ -92,12 +101,14 @@ class World:
 
     Attributes:
         gates: digest to the exit code of its gate.
+        fragile: digests of deployments that die once they are evaluated.
         is_strict: whether a split over anything but healthy deployments is a broken invariant; stale writes of a
             driver that lost its lease may bring one about, until the next rollout.
     """
 
     backend: FakeBackend = field(default_factory=FakeBackend)
     gates: dict[str, int] = field(default_factory=dict)
+    fragile: set[str] = field(default_factory=set)
     served: bool = False
     is_strict: bool = True
     evaluated: set[tuple[str, str]] = field(default_factory=set)
@@ -112,7 +123,7 @@ class World:
         return Driver(
             endpoints=endpoints,
             clock=self.backend.clock,
-            judge=ScriptedJudge(endpoints, ENDPOINT, self.gates),
+            judge=ScriptedJudge(endpoints, ENDPOINT, self.gates, self.fragile),
             request=lambda name, tags: _request(registry, name, tags),
             owner="a test",
         )
@@ -150,7 +161,11 @@ class World:
         underway, last = read_state(endpoint).underway, self.last
         share = endpoint.traffic.get(underway.target, 0) if underway else 0
         self.last = (underway, share)
-        if underway is None or last[0] != underway or underway.failure or share >= last[1]:
+        if underway is None or last[0] != underway:
+            return ""
+        if underway.failure and share > last[1]:
+            return f"{underway.target} failed and its share rose from {last[1]} to {share}"
+        if underway.failure or share >= last[1]:
             return ""
         return f"the share of {underway.target} fell from {last[1]} to {share} although nothing failed"
 
@@ -176,7 +191,7 @@ def _find_problem(endpoint: Endpoint, *, served: bool, evaluated: set[tuple[str,
 
 def _request(registry: FakeRegistry, name: str, tags: Mapping[str, str]) -> DeploymentRequest:
     version = int(tags["llmops.version"])
-    registry.find("web", str(version))
+    retry(lambda: registry.find("web", str(version)), registry.backend.clock)
     return DeploymentRequest(name=name, model=model_of(version), package=Path(), tags=tags)
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +45,6 @@ def test_a_driver_that_is_ended_half_way_runs_only_the_missing_lines_next_time(
 
 
 def count_stored(project: TinyProject) -> int:
-    import contextlib
-    import sqlite3
-
     with contextlib.closing(sqlite3.connect(project.root / ".llmops/cache.sqlite")) as db:
         return int(db.execute("SELECT count(*) FROM line").fetchone()[0])
 
@@ -113,3 +115,56 @@ def test_two_drivers_on_the_same_state_both_finish(project: TinyProject) -> None
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert len(lines(project)) == 9
+
+
+def test_a_segmentation_fault_fails_its_line_alone(project: TinyProject) -> None:
+    project.rows("segfault:now", *(f"row {n}" for n in range(5)))
+    code, verdict = project.check()
+    assert (code, verdict["candidate"]["failed"], verdict["candidate"]["scored"]) == (10, 1, 5)
+    failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
+    assert failed["message"] == "the worker process was ended by SIGSEGV"
+
+
+def test_a_flow_that_changes_directory_or_closes_its_output_harms_nobody(project: TinyProject, tmp_path: Path) -> None:
+    project.rows(f"chdir:{tmp_path}", "close:", "fine", *(f"sleep:0.{n}" for n in range(1, 4)))
+    assert project.check("--concurrency", "2")[0] == 0
+
+
+def test_what_a_flow_starts_ends_with_its_worker(project: TinyProject, tmp_path: Path) -> None:
+    project.rows(f"child:{tmp_path / 'pid'}")
+    assert project.check()[0] == 0
+    child = int((tmp_path / "pid").read_text(encoding="utf-8"))
+    wait_for(lambda: not is_running(child))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_a_full_disk_is_said_and_costs_no_finished_line(project: TinyProject, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    long = {f"long:{length}": "x" * length for length in range(60_000, 60_040)}
+    project.rows(*(f"mark:{marks}:{n}" for n in range(3)), *long, expected=long)
+    command = f"ulimit -f 400; exec {sys.executable} -m llmops check --concurrency 1"
+    limited = subprocess.run(["bash", "-c", command], cwd=project.root, capture_output=True, text=True, check=False)
+    assert limited.returncode == 2, limited.stderr
+    assert "Traceback" not in limited.stderr
+    assert project.check("--concurrency", "1")[0] == 0
+    assert [path.read_text(encoding="utf-8") for path in tmp_path.glob("marks*")] == ["x"] * 3
+
+
+def test_a_cache_that_another_program_holds_locked_is_waited_for(project: TinyProject) -> None:
+    assert project.check()[0] == 0
+    project.rows("one more")
+    with contextlib.closing(sqlite3.connect(project.root / ".llmops/cache.sqlite", isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        process = project.start("check")
+        time.sleep(3)
+        assert process.poll() is None
+        db.execute("COMMIT")
+    process.communicate(timeout=120)
+    assert process.returncode == 0

@@ -85,7 +85,17 @@ def test_after_a_kill_only_the_missing_lines_reach_the_model(example: TinyProjec
 
 def test_the_variant_that_a_flag_chooses_is_the_one_that_runs(example: TinyProject, stand_in: StandInProcess) -> None:
     flag = "--variants=summarize_text_content=variant_1"
-    answer = example.run("check", "--dataset", "smoke", flag, "--baseline", "HEAD", "--json", env=settings(stand_in))
+    answer = example.run(
+        "check",
+        "web-classification",
+        "--dataset",
+        "smoke",
+        flag,
+        "--baseline",
+        "HEAD",
+        "--json",
+        env=settings(stand_in),
+    )
     verdict = verdict_of(answer.out)
     assert verdict["candidate"]["run"]["flow"]["variants"] == {"summarize_text_content": "variant_1"}  # type: ignore[index]
     assert verdict["baseline"]["run"]["flow"]["variants"] == {}  # type: ignore[index]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from llmops.records import VerdictRecord
+from llmops.records import FlowChange, VerdictRecord
 from llmops.reports.markdown import MAX_CHARACTERS, code, cut_at_line, prose, render
 from tests.reports.hostile import HOSTILE
 from tests.reports.verdicts import (
@@ -131,3 +131,31 @@ def test_metrics_without_a_limit_are_folded() -> None:
     metrics = [dataclasses.replace(ACCURACY, name=f"recall_{at}") for at in range(20)]
     text = render(build_verdict(candidate=build_evaluation(ACCURACY, *metrics)))
     assert text.index("<summary>20 more metrics</summary>") < text.index("`recall_0`")
+
+
+def test_what_changed_in_a_prompt_is_folded_as_a_diff() -> None:
+    change = FlowChange(
+        text="node a: prompt a.jinja2 changed (+1 -1 lines)", diff="@@ -1 +1 @@\n-old\n+new", is_prompt=True
+    )
+    text = render(failed_verdict(changes=(change,)))
+    assert "<summary>What changed in the flow</summary>" in text
+    assert "```diff\n@@ -1 +1 @@\n-old\n+new\n```" in text
+
+
+def test_a_hostile_prompt_cannot_leave_its_block() -> None:
+    diff = "\n".join(f"+{line}" for hostile in HOSTILE for line in hostile.split("\n"))
+    change = FlowChange(text="prompt changed", diff=f"@@ -1 +1 @@\n{diff}\n```\n</details>\n::error::x", is_prompt=True)
+    text = render(build_verdict(changes=(change,)))
+    assert set(tags(text)) <= OUR_HTML
+    assert [token.type for token in tokens(text) if token.type in ("fence", "link_open", "image")] == ["fence"]
+    assert "\n::error" not in text
+
+
+def test_a_cut_inside_of_a_diff_closes_it_and_the_fold() -> None:
+    change = FlowChange(text="prompt changed", diff="\n".join(["@@ -1 +1 @@", *["+line"] * 50]), is_prompt=True)
+    text = render(build_verdict(changes=(change,)))
+    cut = cut_at_line(text, text.index("+line") + 200)
+    assert len(cut) <= text.index("+line") + 200
+    assert {token.type for token in tokens(cut)} >= {"fence"}
+    assert next(token.content for token in tokens(cut) if token.type == "fence").endswith("+line\n")
+    assert tags(cut).count("<details>") == tags(cut).count("</details>")

@@ -30,6 +30,7 @@ from llmops.engine.models import direct_values
 from llmops.errors import DeadlineError, TransientError, UsageError
 
 _TEXT_LIMIT = 2000
+_ERROR = 400
 _MIRROR_LIMIT = 100
 _REMOVAL_S = 300.0
 _NOT_RUNNING = "the endpoint is not running; `llmops endpoint start {}` starts it"
@@ -379,7 +380,9 @@ def _post(port: int, body: bytes, headers: Mapping[str, str], timeout_s: float) 
     return Answer(
         status=response.status,
         outputs=outputs,
-        text="" if outputs is not None else content[:_TEXT_LIMIT].decode("utf-8", "replace"),
+        text=""
+        if outputs is not None and response.status < _ERROR
+        else content[:_TEXT_LIMIT].decode("utf-8", "replace"),
         deployment=response.headers.get("azureml-model-deployment", ""),
         duration_s=time.perf_counter() - started,
         request_id=response.headers.get("x-request-id", headers["x-request-id"]),

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from llmops.backends.local.workers import find_python, worker_spec
 from llmops.backends.protocols import FlowSource, Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
@@ -171,7 +172,7 @@ class _Job:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         if not self.target.record.done():
-            await self._runner_for_missing().worker()
+            await (await self._runner_for_missing()).worker()
         return await self.target.record
 
     def _recorded(self) -> RunRecord | None:
@@ -192,7 +193,7 @@ class _Job:
         first = next(missing, None)
         if first is not None:
             self.works.set()
-            runner = self._runner_for_missing()
+            runner = await self._runner_for_missing()
             self.runs.services.check_reachable(self.request.connections)
             await runner.worker()
             await runner.run(_chain(first, missing), self._finished)
@@ -209,6 +210,8 @@ class _Job:
         request = self.request
         parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
         parts += [request.repeats, self._target.lines_digest if self._target else None]
+        if request.rows is not None:
+            parts.append(list(request.rows))
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return f"{_slug(self.request.source)}-{digest[:12]}"
 
@@ -219,8 +222,9 @@ class _Job:
         flow = request.source.flow
         parts = [
             request.source.ref.digest,
-            [flow.definition, flow.entry, to_json(request.init)],
+            [flow.definition, flow.entry],
             dict(request.source.ref.variants),
+            [to_json(request.source.ref.nodes), dict(request.source.ref.init), request.source.ref.python],
             {name: identity(connection) for name, connection in request.connections.items()},
             dict(request.environment_variables),
         ]
@@ -229,7 +233,8 @@ class _Job:
 
     @property
     def _total(self) -> int:
-        rows = self.request.dataset.rows * self.request.repeats
+        asked = self.request.rows
+        rows = (self.request.dataset.rows if asked is None else len(asked)) * self.request.repeats
         return rows if self._target is None else self._target.completed * self.request.repeats
 
     def _planned(self) -> Iterator[PlannedLine]:
@@ -238,7 +243,10 @@ class _Job:
         mapping = complete(parse_mapping(self.request.column_mapping), inputs)
         rows = read_rows(self.request.data)
         if self._target is None:
+            wanted = None if self.request.rows is None else frozenset(self.request.rows)
             for row in rows:
+                if wanted is not None and row.number not in wanted:
+                    continue
                 for repeat in range(self.request.repeats):
                     yield self._plan(mapping, row.number, repeat, data=row.values)
             return
@@ -292,40 +300,32 @@ class _Job:
             self.request.label, done=self._done, total=self._total, failed=self._failed, unmeasured=self._unmeasured
         )
 
-    def _runner_for_missing(self) -> LineRunner:
+    @property
+    def _log(self) -> Path:
+        return self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
+
+    async def _runner_for_missing(self) -> LineRunner:
         if self._runner is None:
-            log = self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
-            spec = self._worker_spec()
+            spec = await self._worker_spec()
             self._runner = LineRunner(
                 spec,
-                log,
+                self._log,
                 concurrency=self.request.concurrency,
                 line_timeout_s=self.request.line_timeout_s,
                 settle=self._account.settle if self._account else None,
             )
         return self._runner
 
-    def _worker_spec(self) -> WorkerSpec:
+    async def _worker_spec(self) -> WorkerSpec:
         """Copy the flow's files, so that no edit during the run reaches it, and say how to load them."""
-        source = self.request.source
+        source, services = self.request.source, self.runs.services
         copy = temporary_copy(source.tree, source.closure, self.runs.state / "tmp")
         root = self._open.enter_context(copy)
-        connections = self.runs.services.for_worker(self.request.label, self.request.connections)
+        python = await asyncio.to_thread(find_python, source, root, self.runs.state, services.env)
+        connections = services.for_worker(self.request.label, self.request.connections)
         self._account = connections.account
-        return WorkerSpec(
-            name=source.ref.path,
-            folder=root / source.flow.path,
-            flow_file=source.flow.definition,
-            kind=source.flow.kind,
-            entry=source.flow.entry,
-            init=self.request.init,
-            paths=[root / place for place in source.closure.import_roots],
-            variants=source.ref.variants,
-            connections=connections.values,
-            environment_variables=self.runs.services.expand(self.request.environment_variables),
-            secrets=connections.secrets,
-            threads=self.request.concurrency,
-        )
+        variables = services.expand(self.request.environment_variables)
+        return worker_spec(self.request, root, connections, variables, python=python)
 
     def _stored_lines(self) -> Iterator[Line]:
         for planned in self._planned():
@@ -371,7 +371,7 @@ class _Job:
             if line.status == "completed":
                 _append(inputs, line.inputs)
                 _append(aggregation_inputs, line.aggregation_inputs)
-        worker = await self._runner_for_missing().worker()
+        worker = await (await self._runner_for_missing()).worker()
         metrics: Mapping[str, Any] = {}
         error: LineError | None = None
         if worker.has_aggregation:
@@ -418,6 +418,7 @@ class _Job:
             metrics=metrics,
             aggregation_error=aggregation_error,
             lines_digest=counts.digest,
+            log=self._log.name,
         )
 
 
@@ -476,6 +477,11 @@ def measured(line: Line) -> dict[str, float | None]:
     """Return what `${run.line.…}` refers to; None where it is not known."""
     tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
     return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
+
+
+def log_of(state: Path, record: RunRecord) -> Path | None:
+    """Find the log of what a run's flow printed; None for a run of before logs were noted."""
+    return state / "logs" / record.log if record.log else None
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:

@@ -20,9 +20,11 @@ the inequality of the means.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from operator import mul
+from itertools import repeat
+from operator import mul, truediv
 
 SHARES = tuple(0.95 * 0.6**step for step in range(10))
 """What the gamblers stake, as shares of the largest stake that cannot ruin them."""
@@ -135,14 +137,8 @@ def tally_of(values: Iterable[float], *, step: float | None = None, up: bool = F
         step: round to multiples of it first, so that many rows stay few numbers; None keeps them as they are.
         up: round up instead of down: the direction that cannot help what is to be shown.
     """
-    counts: dict[float, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
     if step is None:
-        return tuple(sorted(counts.items()))
-    rounded: dict[float, int] = {}
-    turn = math.ceil if up else math.floor
-    for value, count in counts.items():
-        key = turn(value / step) * step
-        rounded[key] = rounded.get(key, 0) + count
-    return tuple(sorted(rounded.items()))
+        return tuple(sorted(Counter(values).items()))
+    turn: Callable[[float], int] = math.ceil if up else math.floor
+    counts = Counter(map(turn, map(truediv, values, repeat(step))))
+    return tuple((key * step, count) for key, count in sorted(counts.items()))

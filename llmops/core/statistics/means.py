@@ -14,7 +14,9 @@ from llmops.core.statistics.proportions import Interval
 
 BOOTSTRAP_ROWS = 5000
 """Most rows for which a bootstrap is drawn."""
-BOOTSTRAP_DRAWS = 1000
+MOST_DRAWS, FEWEST_DRAWS = 1000, 200
+"""Bootstrap samples for few rows and for many; in between about `DRAWN_VALUES` values are drawn in all."""
+DRAWN_VALUES = 500_000
 
 
 class Moments(NamedTuple):
@@ -59,7 +61,7 @@ def student_above(summary: Moments, limit: float) -> float:
 
 
 def bca_interval(
-    values: Sequence[float], confidence: float = 0.95, *, draws: int = BOOTSTRAP_DRAWS, seed: int = 0
+    values: Sequence[float], confidence: float = 0.95, *, draws: int | None = None, seed: int = 0
 ) -> Interval | None:
     """Return the bias-corrected and accelerated bootstrap interval of a mean; approximate.
 
@@ -75,6 +77,9 @@ def bca_interval(
     ordered = sorted(values)
     chooser = random.Random(seed)
     n = len(ordered)
+    if ordered[0] == ordered[-1]:
+        return ordered[0], ordered[0]
+    draws = draws or max(FEWEST_DRAWS, min(MOST_DRAWS, DRAWN_VALUES // n))
     means = [math.fsum(chooser.choices(ordered, k=n)) / n for _ in range(draws)]
     return bca_from_means(ordered, means, confidence)
 

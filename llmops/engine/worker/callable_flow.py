@@ -33,7 +33,7 @@ class CallableFlow:
     """
 
     def __init__(self, target: Callable[..., Any]) -> None:
-        self._target = target
+        self.target = target
         self._aggregate: Callable[[list[Any]], Any] | None = getattr(target, "__aggregate__", None)
         self.has_aggregation = self._aggregate is not None
         self.versions = {"python": platform.python_version()}
@@ -42,9 +42,13 @@ class CallableFlow:
 
     def run_line(self, inputs: dict[str, Any], line_id: str) -> tuple[Any, Any]:  # noqa: ARG002 part of the protocol
         """Call it with the inputs by name."""
-        result = self._finish(self._target(**inputs))
+        result = self._finish(self.target(**inputs))
         outputs = as_outputs(result)
         return outputs, {_LINE: outputs} if self.has_aggregation else {}
+
+    def take_trace(self) -> list[dict[str, Any]]:
+        """Return nothing: a callable has no nodes."""
+        return []
 
     def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:  # noqa: ARG002 as above
         """Give all outputs to `__aggregate__`, which returns the metrics."""

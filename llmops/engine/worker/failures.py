@@ -63,9 +63,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         yield link
-        wrapped = type(link).__module__.partition(".")[0] == "promptflow"
-        link = (
-            (getattr(link, "_ex", None) or getattr(link, "inner_exception", None) or link.__cause__)
-            if wrapped
-            else None
-        )
+        link = _wrapped(link) if type(link).__module__.partition(".")[0] == "promptflow" else None
+
+
+def _wrapped(error: BaseException) -> BaseException | None:
+    """Return what an error of promptflow's wraps; some of its classes keep a text under the same name."""
+    candidates = (getattr(error, "_ex", None), getattr(error, "inner_exception", None), error.__cause__)
+    return next((link for link in candidates if isinstance(link, BaseException)), None)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import dataclasses
 import importlib.metadata
+import inspect
 import json
 import os
 import sys
 import tempfile
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,56 +29,159 @@ _CONNECTION_CLASSES = {
 }
 
 
+_errors: contextvars.ContextVar[list[BaseException]] = contextvars.ContextVar("errors")
+"""Takes what the user's function raises in the line, or the aggregation, that this context runs."""
+
+
+class FlowFailedError(Exception):
+    """A line failed outside of the user's function, for instance while its generator was read."""
+
+
 class LlmToolMissingError(Exception):
     """The flow has an LLM or prompt node, and the package with those tools is not installed."""
 
 
 def load(message: dict[str, Any]) -> PromptFlow:
     """Load a flow with promptflow-core's executor; whatever it raises goes to the driver."""
-    folder = Path(message["folder"])
-    os.environ.setdefault("PF_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PF_DISABLE_TRACING", "true")
-    surroundings.enter(message)
-    _offer_devkit_names()
+    os.environ.setdefault("PF_LOGGING_LEVEL", "CRITICAL" if message["trace"] else "ERROR")
+    definition = prepare(message)
     from promptflow.executor import FlowExecutor
 
     from .node_log import NodeLog
 
+    folder = Path(message["folder"])
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
-    definition = _definition(folder / message["flow_file"], message["variants"])
+    is_overlaid = message["variants"] or message["nodes"]
+    flow_file = _write_definition(definition) if is_overlaid else folder / message["flow_file"]
+    node_log = NodeLog(trace=message["trace"])
+    executor = FlowExecutor.create(
+        flow_file, connections, folder, raise_ex=True, storage=node_log, init_kwargs=init_of(message) or None
+    )
+    return PromptFlow(executor, node_log)
+
+
+def prepare(message: dict[str, Any]) -> dict[str, Any]:
+    """Make this process fit for a flow, a worker or a serving process alike: import roots, connections, variables.
+
+    Returns:
+        The definition with the chosen variants; nothing for a prompty.
+    """
+    os.environ.setdefault("PF_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("PF_DISABLE_TRACING", "true")
+    surroundings.enter(message)
+    _offer_devkit_names()
+    _provide({name: _connection(name, value) for name, value in message["connections"].items()})
+    definition = _definition(Path(message["folder"]) / message["flow_file"], message["variants"], message["nodes"])
     surroundings.set_environment(
         {**definition.get("environment_variables", {}), **message["environment_variables"]}, message["connections"]
     )
     _require_llm_tool(definition)
-    flow_file = _write_definition(definition) if message["variants"] else folder / message["flow_file"]
-    executor = FlowExecutor.create(
-        flow_file, connections, folder, raise_ex=True, storage=NodeLog(), init_kwargs=message["init"] or None
+    return definition
+
+
+def init_of(message: dict[str, Any]) -> dict[str, Any]:
+    """Return what the flow is built with, after `prepare`."""
+    is_prompty = message["kind"] == "prompty"
+    init: dict[str, Any] = (
+        _prompty_model(Path(message["folder"]) / message["flow_file"]) if is_prompty else message["init"]
     )
-    return PromptFlow(executor)
+    return init
+
+
+def _provide(connections: dict[str, Any]) -> None:
+    """Let promptflow find connections by name where it does not hand them on: model configurations and prompty.
+
+    Its own provider asks the devkit, which is not there.
+    """
+    from promptflow.core._connection_provider._connection_provider import ConnectionProvider
+    from promptflow.core._connection_provider._dict_connection_provider import DictConnectionProvider
+
+    ConnectionProvider._instance = DictConnectionProvider(connections)  # noqa: SLF001 it offers no public way
+
+
+def _prompty_model(prompty: Path) -> dict[str, Any]:
+    """Return the overlay that hands a prompty its connection itself, since by name it would ask the devkit."""
+    from promptflow.core import Prompty
+    from promptflow.core._connection_provider._connection_provider import ConnectionProvider
+
+    configs, _ = Prompty._parse_prompty(prompty)  # noqa: SLF001 as in _provide
+    name = (configs.get("model") or {}).get("configuration", {}).get("connection")
+    if not isinstance(name, str):
+        return {}
+    connection = ConnectionProvider.get_instance().get(name)
+    return {"model": {"configuration": {"connection": connection}}}
 
 
 class PromptFlow:
     """A loaded flow; `run_line` may be called from many threads."""
 
-    def __init__(self, executor: Any) -> None:
+    def __init__(self, executor: Any, node_log: Any) -> None:
         self._executor = executor
+        self.take_trace: Callable[[], list[dict[str, Any]]] = node_log.take
         self._is_dag = type(executor).__name__ == "FlowExecutor"
         self.has_aggregation: bool = executor.has_aggregation_node
         self.versions = {"promptflow-core": importlib.metadata.version("promptflow-core")}
+        if not self._is_dag:
+            _keep_errors(executor)
 
     def run_line(self, inputs: dict[str, Any], line_id: str) -> tuple[Any, Any]:
         """Run one line; `line_id` travels as promptflow's run id in the header that it adds to model calls."""
+        errors: list[BaseException] = []
+        _errors.set(errors)
         result = self._executor.exec_line(inputs, index=None, run_id=line_id, allow_generator_output=False)
         if self._is_dag:
             return result.output, result.aggregation_inputs
-        outputs = result.output if isinstance(result.output, dict) else {"output": result.output}
-        return outputs, {_LINE: result.output} if self.has_aggregation else {}
+        if result.run_info.error:
+            raise errors[0] if errors else FlowFailedError(result.run_info.error.get("message", ""))
+        outputs = result.output
+        if dataclasses.is_dataclass(outputs) and not isinstance(outputs, type):
+            outputs = dataclasses.asdict(outputs)
+        named = outputs if isinstance(outputs, dict) else {"output": outputs}
+        return named, {_LINE: outputs} if self.has_aggregation else {}
 
     def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:
         """Run the aggregation nodes over all lines."""
         if self._is_dag:
             return dict(self._executor.exec_aggregation(inputs, aggregation_inputs).metrics)
-        return dict(self._executor.exec_aggregation({}, aggregation_inputs.get(_LINE, [])).metrics)
+        errors: list[BaseException] = []
+        _errors.set(errors)
+        metrics = dict(self._executor.exec_aggregation({}, aggregation_inputs.get(_LINE, [])).metrics)
+        if errors:
+            raise errors[0]
+        return metrics
+
+
+def _keep_errors(executor: Any) -> None:
+    """Remember what the user's function raises: promptflow keeps a text of it, or only logs it."""
+    for name in ("_func", "_func_async", "_aggr_func"):
+        function = getattr(executor, name, None)
+        if function is not None:
+            setattr(executor, name, _keeping_errors(function))
+
+
+def _keeping_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+
+        async def call_async(*args: Any, **named: Any) -> Any:
+            with _kept():
+                return await function(*args, **named)
+
+        return call_async
+
+    def call(*args: Any, **named: Any) -> Any:
+        with _kept():
+            return function(*args, **named)
+
+    return call
+
+
+@contextlib.contextmanager
+def _kept() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        _errors.get([]).append(error)
+        raise
 
 
 def _offer_devkit_names() -> None:
@@ -114,7 +222,7 @@ def _connection(name: str, value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _definition(flow_file: Path, variants: dict[str, str]) -> dict[str, Any]:
+def _definition(flow_file: Path, variants: dict[str, str], nodes: dict[str, dict[str, str]]) -> dict[str, Any]:
     if flow_file.suffix not in {".yaml", ".yml"}:
         return {}
     from promptflow._utils.yaml_utils import load_yaml
@@ -122,7 +230,28 @@ def _definition(flow_file: Path, variants: dict[str, str]) -> dict[str, Any]:
     definition: dict[str, Any] = load_yaml(flow_file)
     for node, variant in variants.items():
         definition["node_variants"][node]["default_variant_id"] = variant
+    for node in definition.get("nodes") or []:
+        if node.get("name") in nodes:
+            _overlay(_chosen(definition, node), nodes[node["name"]])
     return definition
+
+
+def _chosen(definition: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of a node: of a node with variants that of the variant which runs."""
+    if not node.get("use_variants"):
+        return node
+    choices = definition["node_variants"][node["name"]]
+    chosen: dict[str, Any] = choices["variants"][choices["default_variant_id"]]["node"]
+    return chosen
+
+
+def _overlay(body: dict[str, Any], settings: dict[str, str]) -> None:
+    """Lay settings over a node as prompt flow's `connections` does: an LLM node's own connection, else inputs."""
+    for name, value in settings.items():
+        if name == "connection" and body.get("type") == "llm":
+            body["connection"] = value
+        else:
+            body.setdefault("inputs", {})[name] = value
 
 
 def _write_definition(definition: dict[str, Any]) -> Path:

@@ -24,6 +24,9 @@ class LoadedFlow(Protocol):
     def run_line(self, inputs: dict[str, Any], line_id: str) -> tuple[Any, Any]:
         """Return outputs and aggregation inputs of one line; raise what the flow raises."""
 
+    def take_trace(self) -> list[dict[str, Any]]:
+        """Return what the nodes did since the last call, when a trace was asked for."""
+
     def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:
         """Return the metrics that the aggregation nodes logged; raise what they raise."""
 
@@ -96,6 +99,8 @@ def _run_line(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
         }
     except BaseException as error:  # whatever a flow raises, SystemExit included, is that line's own failure
         answer |= {"status": failures.status(error), "error": failures.describe(error)}
+    if nodes := flow.take_trace():
+        answer["nodes"] = json_value(nodes)
     answer["duration_s"] = round(time.perf_counter() - started, 6)
     answer["cpu_s"] = time.process_time()
     pipe.send(answer)

@@ -1,8 +1,8 @@
 """Built-in metrics by name.
 
-Each is a class that a worker process builds with its options and calls once per line with the mapped inputs; it returns
-its scores by name. An answer that is wrong scores low; an error means that nobody knows, because the data or the options
-cannot be judged.
+Each is a class that a worker process builds with its options and calls once per line with the mapped inputs; it
+returns its scores by name. An answer that is wrong scores low; an error means that nobody knows, because the data or
+the options cannot be judged.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from llmops.config.model import Evaluator, Experiment
 from llmops.core.limits import BuiltinName
@@ -35,12 +37,12 @@ def builtin_closure(name: BuiltinName) -> Closure:
     return Closure(flow=builtin_flow(name), files={})
 
 
-def builtin_ref(name: BuiltinName) -> FlowRef:
-    """Return the reference whose digest is over the source of the built-in metrics."""
+def builtin_ref(name: BuiltinName, options: Mapping[str, Any]) -> FlowRef:
+    """Return the reference whose digest is over the source of the built-in metrics; the options are its `init`."""
     total = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         total.update(path.name.encode() + b"\0" + path.read_bytes())
-    return FlowRef(path=f"builtin/{name}", digest=f"sha256:{total.hexdigest()}")
+    return FlowRef(path=f"builtin/{name}", digest=f"sha256:{total.hexdigest()}", init=options)
 
 
 def with_builtins(experiment: Experiment) -> Experiment:

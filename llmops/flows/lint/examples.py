@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,17 +28,34 @@ class FewShot:
 
     Args:
         closure: the flow's files.
+        without: the data set itself, relative to the top of the repository; it may lie in the flow's folder.
     """
 
-    def __init__(self, tree: FileTree, closure: Closure) -> None:
-        self._templates: list[tuple[str, str]] = []
-        self._records: dict[str, list[tuple[frozenset[str], str]]] = {}
-        for name, source in closure.files.items():
-            if not name.endswith((*_TEMPLATES, *_RECORDS, ".py")):
-                continue
-            content = read(tree, source.path)
-            if len(content) <= _LARGEST:
-                self._add(name, content)
+    def __init__(self, tree: FileTree, closure: Closure, *, without: str = "") -> None:
+        self._tree = tree
+        self._files = {name: source.path for name, source in closure.files.items() if source.path != without}
+
+    @functools.cached_property
+    def _templates(self) -> list[tuple[str, str]]:
+        return [(name, content.decode("utf-8", "replace")) for name, content in self._contents(_TEMPLATES)]
+
+    @functools.cached_property
+    def _records(self) -> dict[str, list[tuple[frozenset[str], str]]]:
+        """Index the records by each of their longer values; costs a walk through every syntax tree of the flow."""
+        found: dict[str, list[tuple[frozenset[str], str]]] = {}
+        for name, content in self._contents((*_RECORDS, ".py")):
+            for values in _records_in_python(content) if name.endswith(".py") else _records_in_json(name, content):
+                for value in values:
+                    if len(value) >= SHORTEST:
+                        found.setdefault(value, []).append((values, name))
+        return found
+
+    def _contents(self, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+        for name, path in self._files.items():
+            if name.endswith(suffixes):
+                content = read(self._tree, path)
+                if len(content) <= _LARGEST:
+                    yield name, content
 
     def find(self, inputs: Sequence[Any], labels: Sequence[Any]) -> str:
         """Return the file that holds this row as an example; empty when none does."""
@@ -48,19 +66,10 @@ class FewShot:
             for name, text in self._templates:
                 if value in text:
                     return name
-            for values, name in self._records.get(value, ()):
-                if not labels or (wanted and wanted <= values):
+            for values, name in self._records.get(value, ()) if wanted else ():
+                if wanted <= values:
                     return name
         return ""
-
-    def _add(self, name: str, content: bytes) -> None:
-        if name.endswith(_TEMPLATES):
-            self._templates.append((name, content.decode("utf-8", "replace")))
-            return
-        for values in _records_in_python(content) if name.endswith(".py") else _records_in_json(name, content):
-            for value in values:
-                if len(value) >= SHORTEST:
-                    self._records.setdefault(value, []).append((values, name))
 
 
 def _records_in_python(content: bytes) -> Iterator[frozenset[str]]:

@@ -97,6 +97,12 @@ def check_line_endings(tree: FileTree, files: Iterable[str]) -> Iterator[Finding
     yield Finding(code="LL703", place=place, message=f"nothing fixes the line endings of '{show(tree, loose)}'")
 
 
+def fixes_line_endings(tree: FileTree, files: Iterable[str]) -> bool:
+    """Say whether `.gitattributes` fixes the line endings of all these files; see `check_line_endings`."""
+    attributes = _Attributes(tree)
+    return all(attributes.fix_line_endings(path) for path in files)
+
+
 def _looks_random(value: str) -> bool:
     words = re.findall(r"[A-Za-z]+", value)
     digits = sum(character.isdigit() for character in value)

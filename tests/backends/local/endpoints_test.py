@@ -16,6 +16,7 @@ import pytest
 from llmops.backends.local.serving.request_log import tail
 from llmops.backends.local.serving.router_process import RunningRouter, find_router
 from llmops.config.model import Connection
+from llmops.core.endpoint import Lease
 from llmops.errors import LeaseHeldError, LeaseLostError, UsageError
 from tests.backends.local.conftest import NAME, Place, wait_for
 from tests.backends.packages import echo_flow, llm_flow
@@ -121,8 +122,15 @@ def test_windows_count_live_requests_only(pair: Place) -> None:
     pair.ask("hello", deployment="second")
     assert [pair.ask(question)["status"] for question in ("hello", "raise:no")] == [200, 400]
     window = pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())["first"]
-    assert (window.requests, window.errors, sorted(window.latency_s)) == (2, 0, [50, 95, 99])
+    assert (window.requests, window.errors, sorted(window.latency_s)) == (2, 1, [50, 95, 99])
     assert "second" not in pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())
+
+
+def test_wrong_inputs_are_the_callers_error_and_what_a_node_raises_is_the_flows(pair: Place) -> None:
+    start = pair.endpoints.now()
+    answers = [pair.endpoints.score(NAME, inputs) for inputs in ({"other": "x"}, {"question": "raise:no"})]
+    assert [answer.status for answer in answers] == [400, 400]
+    assert pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())["first"].errors == 1
 
 
 def test_the_description_and_the_health_are_served(pair: Place) -> None:
@@ -294,9 +302,12 @@ def test_one_of_several_drivers_gets_the_lease(place: Place) -> None:
 
 
 def test_a_lease_that_was_taken_over_cannot_be_renewed(place: Place) -> None:
-    old = place.endpoints.acquire_lease(NAME, token="a", owner="ana", link="", duration_s=0)
-    place.endpoints.acquire_lease(NAME, token="b", owner="bo", link="", duration_s=60)
+    def acquire(driver: str, duration_s: float) -> Lease:
+        return place.endpoints.acquire_lease(NAME, token=driver, owner=driver, link="", duration_s=duration_s)
+
+    old = acquire("ana", 0)
+    acquire("bo", 60)
     with pytest.raises(LeaseLostError, match="taken over by bo"):
         place.endpoints.renew_lease(old, duration_s=60)
     with pytest.raises(LeaseHeldError, match="found bo until"):
-        place.endpoints.acquire_lease(NAME, token="a", owner="ana", link="", duration_s=60)
+        acquire("ana", 60)

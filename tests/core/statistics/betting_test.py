@@ -29,7 +29,9 @@ def test_the_capital_is_expected_to_shrink_where_the_mean_is_below_the_limit() -
 def test_the_capital_is_the_mean_of_the_gamblers_products() -> None:
     values, limit = [0.2, 0.9, 0.4, 1.0], 0.5
     products = [math.prod(1 + share / limit * (value - limit) for value in values) for share in SHARES]
-    assert math.exp(log_capital(tally_of(values), limit, 0.0)) == pytest.approx(sum(products) / len(products), rel=1e-12)
+    assert math.exp(log_capital(tally_of(values), limit, 0.0)) == pytest.approx(
+        sum(products) / len(products), rel=1e-12
+    )
 
 
 def test_betting_row_by_row_ends_with_the_capital_of_all_rows_and_remembers_its_best() -> None:

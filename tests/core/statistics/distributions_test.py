@@ -20,7 +20,9 @@ def test_beta_distribution_agrees_with_scipy(x: float, a: float, b: float) -> No
     assert beta_cdf(x, a, b) == pytest.approx(stats.beta.cdf(x, a, b), abs=1e-9)
 
 
-@pytest.mark.parametrize(("successes", "n", "p"), [(0, 10, 0.1), (3, 10, 0.4), (10, 10, 0.9), (480, 500, 0.95), (11, 10, 0.5)])
+@pytest.mark.parametrize(
+    ("successes", "n", "p"), [(0, 10, 0.1), (3, 10, 0.4), (10, 10, 0.9), (480, 500, 0.95), (11, 10, 0.5)]
+)
 def test_binomial_tails_agree_with_scipy(successes: int, n: int, p: float) -> None:
     assert binomial_at_least(successes, n, p) == pytest.approx(stats.binom.sf(successes - 1, n, p), abs=1e-9)
     assert binomial_at_most(successes, n, p) == pytest.approx(stats.binom.cdf(successes, n, p), abs=1e-9)

@@ -82,8 +82,16 @@ def test_tangos_interval_is_where_its_test_turns() -> None:
 
 
 @pytest.mark.slow
-def test_between_the_points_of_the_grid_the_chance_is_at_most_two_percent_larger(monkeypatch: pytest.MonkeyPatch) -> None:
-    cases = [(Pairs(g, l, n), m) for n in (30, 90) for g in range(0, 14, 2) for l in range(0, 8) for m in (-0.08, -0.02, 0.03)]
+def test_between_the_points_of_the_grid_the_chance_is_at_most_two_percent_larger(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cases = [
+        (Pairs(g, l, n), m)
+        for n in (30, 90)
+        for g in range(0, 14, 2)
+        for l in range(0, 8)
+        for m in (-0.08, -0.02, 0.03)
+    ]
     coarse = [paired_above.__wrapped__(pairs, limit) for pairs, limit in cases]
     monkeypatch.setattr(module, "_GROWTH", 0.02)
     monkeypatch.setattr(module, "_FIRST_STEP", 0.04)

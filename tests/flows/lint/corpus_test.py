@@ -64,6 +64,7 @@ def test_nothing_is_found_in_flows_that_are_correct(project: Path) -> None:
     assert [f"{finding.place} {finding.code} {finding.message}" for finding in lint_project(project)] == []
 
 
+@pytest.mark.slow
 def test_defects_are_caught_with_the_right_code(project: Path) -> None:
     missed, planted_count = [], 0
     for path, planted in list(defects(project)):

@@ -1,6 +1,8 @@
 """Turns the question around; a question may also ask for trouble."""
 
+import ctypes
 import os
+import subprocess
 import sys
 import time
 
@@ -21,6 +23,19 @@ def answer(question: str) -> str:
         os._exit(7)
     if order == "system-exit":
         sys.exit(argument)
+    if order == "segfault":
+        ctypes.string_at(0)
+    if order == "chdir":
+        os.chdir(argument)
+    if order == "close":
+        sys.stdout.close()
+        os.close(1)
+    if order == "child":
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        with open(argument, "w") as file:
+            file.write(str(child.pid))
+    if order == "long":
+        return "x" * int(argument)
     if order == "print":
         print(argument)
     if order == "mark":

@@ -22,7 +22,7 @@ _KEPT = 1_000_000
 _FIRST_ERROR = 500
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
-    ended_at REAL, id TEXT, deployment TEXT, kind TEXT, status INTEGER, duration_s REAL
+    ended_at REAL, id TEXT, deployment TEXT, kind TEXT, status INTEGER, duration_s REAL, flow_failed INTEGER
 );
 CREATE INDEX IF NOT EXISTS requests_by_end ON requests (ended_at);
 """
@@ -34,6 +34,7 @@ class LoggedRequest(NamedTuple):
     Attributes:
         ended_at: seconds since the epoch.
         status: of the answer; 0 when nobody waited for one.
+        flow_failed: whether the flow itself failed, which prompt flow answers 400 as it does wrong inputs.
     """
 
     ended_at: float
@@ -42,12 +43,13 @@ class LoggedRequest(NamedTuple):
     kind: RequestKind
     status: int
     duration_s: float
+    flow_failed: bool = False
 
 
 def append(path: Path, requests: Sequence[LoggedRequest]) -> None:
     """Add requests and forget all but the newest million."""
     with _open(path) as db:
-        db.executemany("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?)", requests)
+        db.executemany("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?, ?)", requests)
         db.execute("DELETE FROM requests WHERE rowid <= (SELECT MAX(rowid) FROM requests) - ?", (_KEPT,))
 
 
@@ -56,13 +58,13 @@ def measure(path: Path, *, start: float, end: float) -> Mapping[str, Window]:
     if not path.exists():
         return {}
     query = (
-        "SELECT deployment, status, duration_s FROM requests "
+        "SELECT deployment, status >= ? OR status = ? OR flow_failed, duration_s FROM requests "
         "WHERE ended_at >= ? AND ended_at < ? AND kind = 'live' ORDER BY duration_s"
     )
-    by_deployment: dict[str, list[tuple[int, float]]] = {}
+    by_deployment: dict[str, list[tuple[bool, float]]] = {}
     with _open(path) as db:
-        for deployment, status, duration_s in db.execute(query, (start, end)):
-            by_deployment.setdefault(deployment, []).append((status, duration_s))
+        for deployment, is_error, duration_s in db.execute(query, (_FIRST_ERROR, NO_ANSWER, start, end)):
+            by_deployment.setdefault(deployment, []).append((is_error, duration_s))
     return {name: _summarise(requests) for name, requests in by_deployment.items()}
 
 
@@ -75,13 +77,13 @@ def tail(path: Path, *, count: int) -> Sequence[LoggedRequest]:
     return [LoggedRequest(*row) for row in reversed(rows)]
 
 
-def _summarise(requests: Sequence[tuple[int, float]]) -> Window:
+def _summarise(requests: Sequence[tuple[bool, float]]) -> Window:
     """Summarise requests sorted by duration; percentiles are nearest rank."""
     durations = [duration_s for _, duration_s in requests]
     ranks = {percent: max(1, math.ceil(percent / 100 * len(durations))) for percent in PERCENTILES}
     return Window(
         requests=len(requests),
-        errors=sum(status >= _FIRST_ERROR or status == NO_ANSWER for status, _ in requests),
+        errors=sum(is_error for is_error, _ in requests),
         latency_s={percent: durations[rank - 1] for percent, rank in ranks.items()},
     )
 

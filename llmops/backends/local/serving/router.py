@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 DEPLOYMENT_HEADER = b"azureml-model-deployment"
 REQUEST_ID_HEADER = b"x-request-id"
+FLOW_FAILED_HEADER = b"x-llmops-flow-failed"
 TOKEN_HEADER = b"x-llmops-token"
 ADMIN = "/-/"
 BODY_LIMIT = 64 * 2**20
@@ -71,6 +72,7 @@ class _Request:
     kind: RequestKind = "live"
     status: int = NO_ANSWER
     has_begun: bool = False
+    flow_failed: bool = False
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -219,6 +221,7 @@ class RouterApp:
                 kind=request.kind,
                 status=request.status,
                 duration_s=time.perf_counter() - request.started,
+                flow_failed=request.flow_failed,
             )
         )
 
@@ -326,6 +329,7 @@ async def _begin(request: _Request, status: int, headers: Any, *more: Header) ->
     if request.deployment:
         own.append((DEPLOYMENT_HEADER, request.deployment.encode()))
     request.status = status
+    request.flow_failed = any(name == FLOW_FAILED_HEADER for name, _ in headers)
     request.has_begun = True
     await request.send({"type": "http.response.start", "status": status, "headers": [*kept, *own]})
 

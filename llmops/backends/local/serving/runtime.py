@@ -174,13 +174,16 @@ class Runtime:
         shutil.rmtree(run, ignore_errors=True)
         copy_package(package, run, manifest)
         project = run / manifest.project
+        settings = read_settings(wanted.settings, wanted.name)
         folder = project / manifest.flow.path
         return ServingSpec(
             kind=manifest.flow_kind,
             folder=folder,
             flow_file=manifest.definition,
+            entry=manifest.entry,
+            threads=settings.max_concurrent_requests,
             paths=list(dict.fromkeys([folder, *(project / root for root in manifest.import_roots)])),
-            python=read_settings(wanted.settings, wanted.name).python,
+            python=settings.python,
             variants=manifest.flow.variants,
             connections=connections,
             environment_variables=variables,

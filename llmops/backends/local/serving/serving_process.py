@@ -33,9 +33,11 @@ class ServingSpec:
     """What a serving process needs.
 
     Attributes:
-        kind: `python` for a plain Python function, else prompt flow's.
+        kind: as the flow says; `callable` needs no prompt flow in the interpreter.
         folder: the flow's folder, working directory of the process.
-        flow_file: name of the definition in it; of a Python flow `package.module:function`.
+        flow_file: name of the definition in it.
+        entry: `module:name` of a callable.
+        threads: calls of a callable that may be in progress at once.
         paths: import roots, the folder first.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
     """
@@ -45,6 +47,8 @@ class ServingSpec:
     flow_file: str
     paths: Sequence[Path]
     python: str
+    entry: str = ""
+    threads: int = 64
     variants: Mapping[str, str] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
@@ -122,8 +126,12 @@ async def _greet(process: asyncio.subprocess.Process, spec: ServingSpec) -> dict
         "kind": spec.kind,
         "folder": str(spec.folder),
         "flow_file": spec.flow_file,
+        "entry": spec.entry,
+        "init": {},
+        "threads": spec.threads,
         "paths": list(map(str, spec.paths)),
         "variants": dict(spec.variants),
+        "nodes": {},
         "connections": {name: dict(value) for name, value in spec.connections.items()},
         "environment_variables": dict(spec.environment_variables),
     }

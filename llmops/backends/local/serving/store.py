@@ -272,7 +272,10 @@ class EndpointStore:
 
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    # Only a file that is not there yet: closing any descriptor of a file takes the process's locks on it away, and
+    # SQLite's with them.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
@@ -311,7 +314,7 @@ def _read_deployment(row: tuple[Any, ...]) -> StoredDeployment:
         model=model,
         version=version,
         digest=digest,
-        **json.loads(spec),
+        **{**json.loads(spec), "connections": tuple(json.loads(spec)["connections"])},
         tags=json.loads(tags),
         is_deleting=bool(deleting),
     )

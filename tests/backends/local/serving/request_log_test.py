@@ -23,6 +23,12 @@ def test_server_errors_and_requests_given_up_are_errors(tmp_path: Path) -> None:
     assert measure(path, start=0, end=9)["first"].errors == 3
 
 
+def test_a_flow_that_failed_is_an_error_whatever_the_status(tmp_path: Path) -> None:
+    path = tmp_path / "requests.sqlite"
+    append(path, [logged(1, status=400), logged(1, status=400)._replace(flow_failed=True)])
+    assert measure(path, start=0, end=9)["first"].errors == 1
+
+
 def test_percentiles_are_nearest_rank(tmp_path: Path) -> None:
     path = tmp_path / "requests.sqlite"
     append(path, [logged(1, duration_s=number / 10) for number in range(200, 0, -1)])

@@ -31,7 +31,13 @@ def broken(name):
 def spec(folder: Path, entry: str) -> ServingSpec:
     (folder / "greet.py").write_text(MODULE)
     return ServingSpec(
-        kind="python", folder=folder, flow_file=entry, paths=[folder], python=sys.executable, secrets=["s3cr3t"]
+        kind="callable",
+        folder=folder,
+        flow_file="greet.py",
+        entry=entry,
+        paths=[folder],
+        python=sys.executable,
+        secrets=["s3cr3t"],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -12,47 +13,54 @@ _CHOSEN = "llmops.flow.dag.yaml"
 
 def load(message: dict[str, Any]) -> Any:
     """Build the app; whatever the flow raises while it loads goes to the router."""
-    os.environ.setdefault("PF_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PF_DISABLE_TRACING", "true")
+    from _llmops_worker import promptflow_flow as worker
+
+    definition = worker.prepare(message)
     folder = Path(message["folder"])
     os.environ["PROMPTFLOW_PROJECT_PATH"] = str(folder)
-    _prepare_promptflow(message)
+    flow_file = _write(definition, folder) if message["variants"] else folder / message["flow_file"]
     from promptflow.core._serving.app import create_app
 
-    return create_app(engine="fastapi", extension_type="local", flow_file_path=str(_choose_variants(folder, message)))
+    app = create_app(
+        engine="fastapi", extension_type="local", flow_file_path=str(flow_file), init=worker.init_of(message)
+    )
+    return FailureMark(app)
 
 
-def _prepare_promptflow(message: dict[str, Any]) -> None:
-    """Offer the devkit's names, connections and variables exactly as the worker does."""
-    from _llmops_worker import promptflow_flow as worker
-    from _llmops_worker import surroundings
-
-    worker._offer_devkit_names()
-    definition = worker._definition(Path(message["folder"]) / message["flow_file"], message["variants"])
-    variables = {**definition.get("environment_variables", {}), **message["environment_variables"]}
-    surroundings.set_environment(variables, message["connections"])
-    worker._require_llm_tool(definition)
-    _offer_connections({name: worker._connection(name, value) for name, value in message["connections"].items()})
-
-
-def _offer_connections(connections: dict[str, Any]) -> None:
-    """Answer promptflow's questions for connections from memory.
-
-    Its default provider needs the devkit; the one over HTTP would send secrets through whatever proxy is set.
-    """
-    from promptflow.core._connection_provider._connection_provider import ConnectionProvider
-    from promptflow.core._connection_provider._dict_connection_provider import DictConnectionProvider
-
-    ConnectionProvider._instance = DictConnectionProvider(connections)
-
-
-def _choose_variants(folder: Path, message: dict[str, Any]) -> Path:
+def _write(definition: dict[str, Any], folder: Path) -> Path:
     """Write the definition with the chosen variants beside the original: its folder is where paths start."""
-    if not message["variants"]:
-        return folder / str(message["flow_file"])
-    from _llmops_worker import promptflow_flow as worker
-
-    definition = worker._definition(folder / message["flow_file"], message["variants"])
     path = folder / _CHOSEN
     path.write_text(json.dumps(definition, default=str), encoding="utf-8")
     return path
+
+
+class FailureMark:
+    """Marks the answers of flows that failed.
+
+    Prompt flow answers 400 both when a caller sends wrong inputs and when a node raises; only the second is the
+    flow's failure. The answer itself stays as Azure gives it; a header is added.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._outcome: ContextVar[dict[str, bool]] = ContextVar("outcome")
+        self._invoke = app.flow_invoker.invoke_async
+        app.flow_invoker.invoke_async = self._watch
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one HTTP request."""
+        outcome: dict[str, bool] = {}
+        self._outcome.set(outcome)
+
+        async def mark(message: Any) -> None:
+            if outcome and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"x-llmops-flow-failed", b"true")]}
+            await send(message)
+
+        await self._app(scope, receive, mark)
+
+    async def _watch(self, *arguments: Any, **options: Any) -> Any:
+        result = await self._invoke(*arguments, **options)
+        if result.run_info.status.value != "Completed":
+            self._outcome.get()["failed"] = True
+        return result

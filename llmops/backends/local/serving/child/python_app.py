@@ -1,39 +1,49 @@
-"""Serve a plain Python function, without prompt flow in the interpreter."""
+"""Serve a plain Python callable, without prompt flow in the interpreter."""
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import importlib
 import inspect
 import json
-import math
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
-OUTPUT = "output"
-"""Name of the output of a function that returns no mapping, as prompt flow names it."""
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 _JSON = (b"content-type", b"application/json")
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", list: "array", dict: "object"}
 
 
+class LoadedCallable(Protocol):
+    """The worker's view of a callable, which is the server's too."""
+
+    target: Callable[..., Any]
+
+    def run_line(self, inputs: dict[str, Any], line_id: str) -> tuple[Any, Any]:
+        """Return outputs and what only a worker needs; raise what the callable raises."""
+
+
 def load(message: dict[str, Any]) -> PythonApp:
-    """Import `package.module:function`; whatever that raises goes to the router."""
-    module, _, name = message["flow_file"].partition(":")
-    target: Any = importlib.import_module(module)
-    for part in name.split("."):
-        target = getattr(target, part)
-    return PythonApp(target)
+    """Import the callable exactly as the worker does; whatever that raises goes to the router."""
+    from _llmops_worker import callable_flow
+    from _llmops_worker.serve import json_value
+
+    return PythonApp(callable_flow.load(message), json_value, threads=message["threads"])
 
 
 class PythonApp:
-    """The ASGI application: `/score`, `/health` and `/swagger.json`."""
+    """The ASGI application: `/score`, `/health` and `/swagger.json`.
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._parameters = inspect.signature(function, eval_str=True).parameters
+    Args:
+        to_json: turns outputs into what JSON has words for.
+        threads: calls that may be in progress at once.
+    """
+
+    def __init__(self, flow: LoadedCallable, to_json: Callable[[Any], Any], *, threads: int) -> None:
+        self._flow = flow
+        self._to_json = to_json
+        self._pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="score")
+        self._parameters = inspect.signature(flow.target).parameters
 
     async def __call__(
         self,
@@ -43,7 +53,7 @@ class PythonApp:
     ) -> None:
         """Answer one HTTP request."""
         status, body = await self._answer(scope["method"], scope["path"], receive)
-        payload = json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+        payload = json.dumps(body, ensure_ascii=False).encode("utf-8", "backslashreplace")
         headers = [_JSON, (b"content-length", str(len(payload)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": payload})
@@ -65,7 +75,9 @@ class PythonApp:
         if problem := self._judge(inputs):
             return 400, _error(problem)
         try:
-            return 200, _outputs(await self._call(inputs))
+            loop = asyncio.get_running_loop()
+            outputs, _ = await loop.run_in_executor(self._pool, self._flow.run_line, inputs, "")
+            return 200, self._to_json(outputs)
         except Exception as error:  # whatever a flow raises is its answer to this request
             traceback.print_exc()
             return 500, _error(f"{type(error).__name__}: {error}")
@@ -80,15 +92,9 @@ class PythonApp:
         unknown = [] if inspect.Parameter.VAR_KEYWORD in kinds else sorted(inputs.keys() - self._parameters.keys())
         return f"unknown inputs: {', '.join(unknown)}" if unknown else ""
 
-    async def _call(self, inputs: dict[str, Any]) -> Any:
-        if inspect.iscoroutinefunction(self._function):
-            return await self._function(**inputs)
-        result = await asyncio.to_thread(self._function, **inputs)
-        return await result if inspect.isawaitable(result) else result
-
     def _describe(self) -> dict[str, Any]:
         properties = {
-            name: {"type": _TYPES.get(one.annotation, "object")} if one.annotation in _TYPES else {}
+            name: {"type": _TYPES[one.annotation]} if _is_known(one.annotation) else {}
             for name, one in self._parameters.items()
             if one.kind is not inspect.Parameter.VAR_KEYWORD
         }
@@ -96,35 +102,21 @@ class PythonApp:
         schema = {"type": "object", "properties": properties, **({"required": needed} if needed else {})}
         answer = {"200": {"description": "outputs", "content": {"application/json": {"schema": {"type": "object"}}}}}
         score = {"requestBody": {"content": {"application/json": {"schema": schema}}}, "responses": answer}
+        title = getattr(self._flow.target, "__name__", type(self._flow.target).__name__)
         return {
             "openapi": "3.0.0",
-            "info": {"title": self._function.__name__, "version": "1.0.0"},
+            "info": {"title": title, "version": "1.0.0"},
             "paths": {"/score": {"post": score}},
         }
+
+
+def _is_known(annotation: Any) -> bool:
+    return isinstance(annotation, type) and annotation in _TYPES
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:
     variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return parameter.default is inspect.Parameter.empty and parameter.kind not in variadic
-
-
-def _outputs(value: Any) -> dict[str, Any]:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = dataclasses.asdict(value)
-    result = _json(value if isinstance(value, dict) else {OUTPUT: value})
-    assert isinstance(result, dict)
-    return result
-
-
-def _json(value: Any) -> Any:
-    """Turn a value into what strict JSON has a word for: NaN and infinities become text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {str(key): _json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_json(item) for item in value]
-    return value
 
 
 def _error(message: str) -> dict[str, Any]:

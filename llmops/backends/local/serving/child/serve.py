@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 import threading
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import uvicorn
@@ -37,8 +36,7 @@ def serve(source: int, sink: int) -> None:
 
 def _load(message: dict[str, Any], sink: int) -> Any:
     try:
-        _prepare(message)
-        if message["kind"] == "python":
+        if message["kind"] == "callable":
             from .python_app import load as load_python
 
             return load_python(message)
@@ -48,13 +46,6 @@ def _load(message: dict[str, Any], sink: int) -> Any:
     except BaseException as error:  # a flow may raise SystemExit while it is imported
         _send(sink, {"op": "load_failed", "error": _describe(error)})
         os._exit(LOAD_FAILED)
-
-
-def _prepare(message: dict[str, Any]) -> None:
-    os.environ.update(message["environment_variables"])
-    os.chdir(Path(message["folder"]))
-    sys.path[:0] = message["paths"]
-    sys.dont_write_bytecode = True
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

@@ -1,0 +1,184 @@
+"""Online deployments: created as child processes that serve, deleted only without traffic."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from llmops.emulator.arm import endpoints, usage
+from llmops.emulator.cloud import Call
+from llmops.emulator.errors import RefusalError, not_found, user_error
+from llmops.emulator.hosting import log_of, model_path
+from llmops.emulator.store import Document
+from llmops.emulator.wire import Response, json_response
+
+_LIMIT = 20
+_UPGRADE_SHARE = 1.2
+
+
+def list_all(call: Call) -> Response:
+    """List the deployments of an endpoint."""
+    endpoints.find(call)
+    return json_response({"value": call.cloud.store.children(*_key(call)[:-1])})
+
+
+def get(call: Call) -> Response:
+    """Describe a deployment."""
+    return json_response(_find(call))
+
+
+def put(call: Call) -> Response:
+    """Create a deployment or replace one; it takes no traffic by itself."""
+    endpoint = endpoints.find(call)
+    state = endpoint["properties"]["provisioningState"]
+    name = call.names["deployment"]
+    if state in endpoints.BUSY:
+        message = (
+            f"Cannot create a deployment in endpoint {endpoint['name']} because it is in {state} provisioning state."
+        )
+        raise RefusalError(409, "Conflict", message)
+    sent = call.request.json()
+    with call.cloud.lock:
+        before = call.cloud.store.get(*_key(call))
+        _check(call, sent, before)
+        document = _document(call, sent, before)
+        call.cloud.store.put(*_key(call), document=document)
+        _count_cores(call, document)
+    fault = call.cloud.faults.for_operation(call.request)
+    operation = call.cloud.operations.start(
+        least_s=call.cloud.settings.operation_s,
+        work=lambda: call.cloud.hosting.replace(call.workspace, endpoint["name"], name),
+        end=lambda error: _set_state(call, "Failed" if error else "Succeeded"),
+        fault=fault,
+    )
+    if fault is not None:
+        log = log_of(call.cloud, call.workspace, endpoint["name"], name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(fault.message or "The container did not become ready.", encoding="utf-8")
+    return json_response(document, 201 if before is None else 200, call.status_headers(operation))
+
+
+def delete(call: Call) -> Response:
+    """Delete a deployment; refused while it has traffic, and that the service does the same is assumed."""
+    document = call.cloud.store.get(*_key(call))
+    if document is None:
+        return Response(status=204)
+    endpoint = endpoints.find(call)
+    share = endpoint["properties"]["traffic"].get(call.names["deployment"], 0)
+    if share:
+        raise user_error(f"The deployment '{document['name']}' has {share} percent of the traffic; set it to 0 first.")
+    if document["properties"]["provisioningState"] == "Deleting":
+        raise RefusalError(409, "Conflict", f"The deployment '{document['name']}' is being deleted.")
+    _set_state(call, "Deleting")
+
+    def end(error: RefusalError | None) -> None:
+        if error is None:
+            forget(call, call.names["deployment"])
+        else:
+            _set_state(call, "Failed")
+
+    operation = call.cloud.operations.start(
+        least_s=call.cloud.settings.operation_s,
+        work=lambda: None,
+        end=end,
+        fault=call.cloud.faults.for_operation(call.request),
+    )
+    return Response(status=202, headers=call.location_headers(operation))
+
+
+def logs(call: Call) -> Response:
+    """Give the end of what the container printed."""
+    _find(call)
+    asked = call.request.json()
+    if asked.get("containerType") == "StorageInitializer":
+        return json_response({"content": "The model was downloaded.\n"})
+    path = log_of(call.cloud, call.workspace, call.names["endpoint"], call.names["deployment"])
+    text = path.read_text("utf-8", "replace") if path.exists() else ""
+    lines = text.splitlines()[-int(asked.get("tail") or 1000) :]
+    return json_response({"content": "\n".join(lines) + "\n"})
+
+
+def forget(call: Call, name: str) -> None:
+    """End a deployment's process and remove what is known of it."""
+    endpoint = call.names["endpoint"]
+    call.cloud.hosting.stop(call.workspace, endpoint, name)
+    call.cloud.store.delete(*call.key("onlineEndpoints", endpoint, "deployments", name))
+    call.cloud.store.delete("deployments-index", _index(call, name))
+    shutil.rmtree(log_of(call.cloud, call.workspace, endpoint, name).parent, ignore_errors=True)
+
+
+def _key(call: Call) -> tuple[str, ...]:
+    name = call.names.get("deployment", "")
+    return call.key("onlineEndpoints", call.names["endpoint"], "deployments", name)
+
+
+def _find(call: Call) -> Document:
+    endpoints.find(call)
+    found = call.cloud.store.get(*_key(call))
+    if found is None:
+        raise not_found(f"deployment '{call.names['deployment']}' of endpoint '{call.names['endpoint']}'")
+    return found
+
+
+def _check(call: Call, sent: dict[str, Any], before: Document | None) -> None:
+    name, properties = call.names["deployment"], sent.get("properties") or {}
+    if not endpoints.NAME.fullmatch(name):
+        raise user_error(f"The deployment name '{name}' is not valid: 3 to 32 letters, digits and single dashes.")
+    if before is not None and before["properties"]["provisioningState"] in endpoints.BUSY:
+        state = before["properties"]["provisioningState"]
+        raise RefusalError(409, "Conflict", f"The deployment '{name}' is in {state} provisioning state.")
+    if before is None and len(call.cloud.store.children(*_key(call)[:-1])) >= _LIMIT:
+        raise user_error(f"The limit of {_LIMIT} deployments of an endpoint has been reached.")
+    model_path(call.cloud, call.workspace, properties)
+    cores = _cores(sent)
+    free = call.cloud.settings.core_quota - usage.cores_in_use(call, without=_index(call, name))
+    if cores > free:
+        raise RefusalError(
+            400,
+            "OutOfQuota",
+            f"Not enough quota available for {properties.get('instanceType')} in {call.cloud.settings.region}: "
+            f"{cores} cores are needed, 20 percent of them for upgrades; {free} are left.",
+        )
+
+
+def _cores(sent: dict[str, Any]) -> int:
+    count = int((sent.get("sku") or {}).get("capacity") or 1)
+    cores = usage.cores_of(str((sent.get("properties") or {}).get("instanceType") or "Standard_DS3_v2"), count)
+    return -int(-cores * _UPGRADE_SHARE // 1)
+
+
+def _index(call: Call, name: str) -> str:
+    return f"{call.workspace.id}/{call.names['endpoint']}/{name}".lower()
+
+
+def _count_cores(call: Call, document: Document) -> None:
+    index = _index(call, call.names["deployment"])
+    entry = {"id": index, "subscription": call.workspace.subscription.lower(), "cores": _cores(document)}
+    call.cloud.store.put("deployments-index", index, document=entry)
+
+
+def _document(call: Call, sent: dict[str, Any], before: Document | None) -> Document:
+    endpoint, name = call.names["endpoint"], call.names["deployment"]
+    properties = sent.get("properties") or {}
+    filled = {
+        **properties,
+        "endpointComputeType": properties.get("endpointComputeType") or "Managed",
+        "scaleSettings": properties.get("scaleSettings") or {"scaleType": "Default"},
+        "provisioningState": "Creating" if before is None else "Updating",
+        "properties": properties.get("properties") or {},
+    }
+    return {
+        **call.envelope("onlineEndpoints/deployments", f"onlineEndpoints/{endpoint}/deployments/{name}", name, before),
+        "location": call.cloud.settings.region,
+        "kind": "Managed",
+        "tags": sent.get("tags") or {},
+        "sku": sent.get("sku") or {"name": "Default", "capacity": 1},
+        "properties": filled,
+    }
+
+
+def _set_state(call: Call, state: str) -> None:
+    def change(deployment: Document) -> None:
+        deployment["properties"]["provisioningState"] = state
+
+    call.cloud.store.update(*_key(call), change=change)

@@ -1,0 +1,63 @@
+"""What the control plane answers to."""
+
+from __future__ import annotations
+
+from llmops.emulator.arm import assets, connections, deployments, endpoints, polling, usage, workspaces
+from llmops.emulator.routing import Router
+
+
+def router() -> Router:
+    """Build the routes of the control plane."""
+    routes = Router()
+    _add_workspace(routes)
+    _add_assets(routes)
+    _add_endpoints(routes)
+    _add_deployments(routes)
+    return routes
+
+
+def _add_workspace(routes: Router) -> None:
+    routes.add("GET", "{W}", workspaces.get)
+    routes.add("GET", "{W}/datastores", workspaces.list_datastores)
+    routes.add("GET", "{W}/datastores/{name}", workspaces.get_datastore)
+    routes.add("POST", "{W}/datastores/{name}/listSecrets", workspaces.list_secrets)
+    routes.add("GET", "{W}/connections", connections.list_all)
+    routes.add("GET", "{W}/connections/{name}", connections.get)
+    routes.add("PUT", "{W}/connections/{name}", connections.put)
+    routes.add("DELETE", "{W}/connections/{name}", connections.delete)
+    routes.add("POST", "{W}/connections/{name}/listsecrets", connections.list_secrets)
+    routes.add("GET", "{W}/providers/Microsoft.Authorization/permissions", workspaces.permissions)
+    location = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
+    routes.add("GET", f"{location}/usages", usage.usages)
+    routes.add("GET", f"{location}/mfeOperationsStatus/{{operation}}", polling.status)
+    routes.add("GET", f"{location}/mfeOperationResults/{{operation}}", polling.result)
+
+
+def _add_assets(routes: Router) -> None:
+    for kind in assets.KINDS:
+        routes.add("GET", f"{{W}}/{kind}/{{name}}", assets.get_container)
+        routes.add("GET", f"{{W}}/{kind}/{{name}}/versions", assets.list_versions)
+        routes.add("GET", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.get_version)
+        routes.add("PUT", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.put_version)
+        routes.add("DELETE", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.delete_version)
+        routes.add("GET", f"{{W}}/{kind}", assets.list_containers)
+
+
+def _add_endpoints(routes: Router) -> None:
+    one = "{W}/onlineEndpoints/{endpoint}"
+    routes.add("GET", "{W}/onlineEndpoints", endpoints.list_all)
+    routes.add("GET", one, endpoints.get)
+    routes.add("PUT", one, endpoints.put)
+    routes.add("DELETE", one, endpoints.delete)
+    routes.add("POST", f"{one}/listKeys", endpoints.list_keys)
+    routes.add("POST", f"{one}/regenerateKeys", endpoints.regenerate_keys)
+    routes.add("POST", f"{one}/token", endpoints.token)
+
+
+def _add_deployments(routes: Router) -> None:
+    one = "{W}/onlineEndpoints/{endpoint}/deployments/{deployment}"
+    routes.add("GET", "{W}/onlineEndpoints/{endpoint}/deployments", deployments.list_all)
+    routes.add("GET", one, deployments.get)
+    routes.add("PUT", one, deployments.put)
+    routes.add("DELETE", one, deployments.delete)
+    routes.add("POST", f"{one}/getLogs", deployments.logs)

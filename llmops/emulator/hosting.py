@@ -1,0 +1,151 @@
+"""Which deployments run, and how a model becomes one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmops.backends.local.serving.serving_process import ServingSpec
+from llmops.emulator.containers import Container, Containers
+from llmops.emulator.errors import RefusalError, not_found, user_error
+from llmops.emulator.locations import blob_path
+
+if TYPE_CHECKING:
+    from llmops.emulator.cloud import Cloud, Workspace
+    from llmops.emulator.store import Document
+
+_DEFINITIONS = ("flow.dag.yaml", "flow.flex.yaml")
+_MODEL_ID = re.compile(r".*/workspaces/[^/]+/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
+
+
+def log_of(cloud: Cloud, workspace: Workspace, endpoint: str, deployment: str) -> Path:
+    """Name the file that holds what a deployment prints."""
+    return cloud.folder / "deployments" / workspace.guid / endpoint.lower() / deployment.lower() / "container.log"
+
+
+def model_path(cloud: Cloud, workspace: Workspace, properties: dict[str, Any]) -> str:
+    """Find where the blobs of a deployment's model are.
+
+    Raises:
+        RefusalError: the model is not registered.
+    """
+    model = str(properties.get("model") or "")
+    match = _MODEL_ID.fullmatch(model)
+    if match is None:
+        raise user_error(f"The model '{model}' is not the id of a registered model.")
+    found = cloud.store.get(*workspace.key, "models", match["name"], "versions", match["version"])
+    if found is None:
+        raise user_error(f"The model '{match['name']}' version '{match['version']}' does not exist.")
+    return blob_path(found["properties"]["modelUri"])
+
+
+@dataclass
+class Hosting:
+    """The processes of the deployments; after a restart of the emulator they start when they are first asked."""
+
+    cloud: Cloud
+    _containers: Containers = field(default_factory=Containers)
+    _running: dict[str, Container] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def replace(self, workspace: Workspace, endpoint: str, deployment: str) -> None:
+        """Start the process of a deployment; one that ran before serves until the new one is healthy.
+
+        Raises:
+            RefusalError: it does not become healthy.
+        """
+        container = self._start(workspace, endpoint, deployment)
+        with self._lock:
+            before = self._running.get(_name(workspace, endpoint, deployment))
+            self._running[_name(workspace, endpoint, deployment)] = container
+        if before is not None:
+            self._containers.stop(before)
+
+    def find(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
+        """Return the process of a deployment.
+
+        Raises:
+            RefusalError: 404, there is none.
+        """
+        name = _name(workspace, endpoint, deployment)
+        if name not in self._running:
+            key = (*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment)
+            found = self.cloud.store.get(*key)
+            if found is None or found["properties"]["provisioningState"] != "Succeeded":
+                raise not_found(f"deployment '{deployment}' of endpoint '{endpoint}'")
+            self.replace(workspace, endpoint, deployment)
+        return self._running[name]
+
+    def stop(self, workspace: Workspace, endpoint: str, deployment: str) -> None:
+        """End the process of a deployment, if there is one."""
+        with self._lock:
+            container = self._running.pop(_name(workspace, endpoint, deployment), None)
+        if container is not None:
+            self._containers.stop(container)
+
+    def close(self) -> None:
+        """End all processes."""
+        with self._lock:
+            running, self._running = list(self._running.values()), {}
+        for container in running:
+            self._containers.stop(container)
+        self._containers.close()
+
+    def _start(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
+        key = (*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment)
+        document = self.cloud.store.get(*key)
+        if document is None:
+            raise not_found(f"deployment '{deployment}'")
+        properties = document["properties"]
+        log = log_of(self.cloud, workspace, endpoint, deployment)
+        folder = log.parent / "model"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            self.cloud.blobs.download(workspace.container, model_path(self.cloud, workspace, properties), folder)
+        except FileNotFoundError as error:
+            raise RefusalError(200, "ResourceNotReady", f"The model cannot be downloaded: {error}") from error
+        folder = _flow_folder(folder)
+        spec = ServingSpec(
+            kind="promptflow",
+            folder=folder,
+            flow_file=find_definition(folder),
+            paths=[folder],
+            python=self.cloud.python,
+            connections=self._connections(workspace),
+            # On Azure the log has what a flow prints; prompt flow writes that down at this level.
+            environment_variables={"PF_LOGGING_LEVEL": "INFO", **(properties.get("environmentVariables") or {})},
+            secrets=[text for one in self._connections(workspace).values() for text in one["secrets"].values()],
+        )
+        return self._containers.start(spec, log)
+
+    def _connections(self, workspace: Workspace) -> dict[str, Document]:
+        return {connection["name"]: connection for connection in self.cloud.connections_of(workspace.guid)}
+
+
+def _flow_folder(folder: Path) -> Path:
+    """Find the flow in a model: the folder itself, or the one folder that it holds."""
+    entries = [entry for entry in folder.iterdir() if entry.is_dir()]
+    if not any((folder / name).exists() for name in _DEFINITIONS) and len(entries) == 1:
+        return entries[0]
+    return folder
+
+
+def find_definition(folder: Path) -> str:
+    """Name the flow's definition in its folder.
+
+    Raises:
+        RefusalError: there is none.
+    """
+    found = [name for name in _DEFINITIONS if (folder / name).exists()]
+    found += sorted(path.name for path in folder.glob("*.prompty"))
+    if not found:
+        raise RefusalError(200, "ResourceNotReady", f"The model holds no flow: none of {', '.join(_DEFINITIONS)}.")
+    return found[0]
+
+
+def _name(workspace: Workspace, endpoint: str, deployment: str) -> str:
+    return f"{workspace.guid}/{endpoint}/{deployment}".lower()

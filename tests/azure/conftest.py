@@ -1,0 +1,218 @@
+"""The unmodified SDKs against one emulator, in the environment that `make test-azure` sets up.
+
+Elsewhere the SDKs are not installed, and nothing of this folder is collected.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmops.emulator.azurite_process import install_azurite
+from llmops.emulator.certificates import make_certificates
+from llmops.emulator.emulator import Emulator
+from llmops.emulator.environment import quiet
+from llmops.emulator.faults import Fault
+from llmops.emulator.journal import Entry
+from llmops.emulator.settings import Settings
+
+HAS_SDKS = any(found.name == "promptflow-azure" for found in importlib.metadata.distributions())
+collect_ignore_glob = [] if HAS_SDKS else ["*_test.py"]
+
+HOME = Path(tempfile.mkdtemp(prefix="llmops-tests-promptflow-"))
+
+if TYPE_CHECKING or HAS_SDKS:
+    # Telemetry is switched off, and trust decided, when the SDKs are imported.
+    CERTIFICATES = make_certificates(HOME / "certificates", "eastus")
+    os.environ.update({**quiet(HOME), "SSL_CERT_FILE": str(CERTIFICATES.authority)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from azure.ai.ml import MLClient
+        from azure.ai.ml.entities import ManagedOnlineDeployment, ManagedOnlineEndpoint, Model
+        from azure.identity import DefaultAzureCredential
+        from promptflow.azure import PFClient
+        from promptflow.entities import Run
+
+
+FLOWS = Path(__file__).parent / "flows"
+SUBSCRIPTION, GROUP = "00000000-0000-0000-0000-00000000000a", "rehearsal"
+SETTINGS = Settings(operation_s=0.05, poll_ms=20, run_phase_s=0.02)
+_NUMBERS = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder; the SDKs warn about much that is none of ours."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.azure)
+            item.add_marker(pytest.mark.filterwarnings("default"))
+
+
+def pytest_unconfigure() -> None:
+    """Remove what prompt flow wrote."""
+    shutil.rmtree(HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def emulator(root: Path, open_environment: dict[str, str]) -> Iterator[Emulator]:
+    """The one emulator, and this process pointed to it."""
+    script = install_azurite(root / ".cache", open_environment)
+    light = root / ".venv" / "bin" / "python"  # without the SDKs, flows load in half the time
+    python = str(light if light.exists() else sys.executable)
+    before = dict(os.environ)
+    with Emulator(azurite=script, settings=SETTINGS, certificates=CERTIFICATES, python=python) as running:
+        os.environ.update({**running.environment(), **quiet(HOME)})
+        yield running
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(emulator: Emulator) -> Iterator[None]:
+    """No test leaves faults or settings behind, asks for what is not emulated, or tries to reach another machine."""
+    first, refused = emulator.cloud.journal.last_number(), len(emulator.cloud.journal.refused())
+    yield
+    emulator.cloud.faults.remove()
+    emulator.cloud.operations.cancel_all()
+    emulator.cloud.settings = SETTINGS
+    emulator.cloud.change_settings()
+    unknown = [entry for entry in emulator.cloud.journal.entries(after=first) if entry.status == 405]
+    assert unknown == []
+    assert emulator.cloud.journal.refused()[refused:] == []
+
+
+@pytest.fixture(scope="session")
+def credential(emulator: Emulator) -> DefaultAzureCredential:
+    """Found as on any machine: from the environment."""
+    del emulator
+    return DefaultAzureCredential()
+
+
+def unique(stem: str) -> str:
+    """Make a name that no other test has."""
+    return f"{stem}-{next(_NUMBERS)}"
+
+
+@pytest.fixture
+def ml(credential: DefaultAzureCredential) -> MLClient:
+    """A client of an empty workspace."""
+    return make_ml(credential, unique("workspace"))
+
+
+def make_ml(credential: Any, workspace: str) -> MLClient:
+    """Make a client of a workspace."""
+    return MLClient(credential, SUBSCRIPTION, GROUP, workspace, show_progress=False)
+
+
+@pytest.fixture
+def pf(credential: DefaultAzureCredential) -> PFClient:
+    """A prompt flow client of an empty workspace."""
+    return PFClient(credential, SUBSCRIPTION, GROUP, unique("workspace"))
+
+
+@pytest.fixture(scope="session")
+def shared(credential: DefaultAzureCredential) -> PFClient:
+    """A prompt flow client of a workspace that tests share and only read from."""
+    return PFClient(credential, SUBSCRIPTION, GROUP, unique("shared"))
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What the emulator was asked since a test began."""
+
+    emulator: Emulator
+    first: int
+
+    def all(self, method: str = "", part: str = "") -> Sequence[Entry]:
+        """Return the requests of a method whose path ends with a part or holds it."""
+        entries = self.emulator.cloud.journal.entries(after=self.first)
+        return [entry for entry in entries if entry.method == (method or entry.method) and part in entry.path]
+
+    def statuses(self, method: str = "", part: str = "") -> list[int]:
+        """Return the statuses that these were answered with."""
+        return [entry.status for entry in self.all(method, part)]
+
+
+@pytest.fixture
+def requests(emulator: Emulator) -> Requests:
+    """The record of this test's own requests."""
+    return Requests(emulator, emulator.cloud.journal.last_number())
+
+
+@pytest.fixture
+def inject(emulator: Emulator) -> Callable[..., None]:
+    """Add a fault."""
+
+    def add(**rule: Any) -> None:
+        emulator.cloud.faults.add(Fault(**rule))
+
+    return add
+
+
+@pytest.fixture
+def settings(emulator: Emulator) -> Callable[..., None]:
+    """Change settings for this test."""
+    return emulator.cloud.change_settings
+
+
+def register(ml: MLClient, flow: str = "shout", name: str = "shouter") -> Model:
+    """Register a flow as a model."""
+    return ml.models.create_or_update(Model(name=name, path=str(FLOWS / flow), type="custom_model"))
+
+
+def make_endpoint(ml: MLClient, **more: Any) -> str:
+    """Create an endpoint and return its name."""
+    name = unique("endpoint")
+    ml.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name=name, **more)).result()
+    return name
+
+
+def deployment(endpoint: str, name: str = "blue", model: str = "azureml:shouter:1", **more: Any) -> Any:
+    """Describe a deployment without an environment of its own."""
+    settings = {"instance_type": "Standard_DS3_v2", "instance_count": 1, **more}
+    return ManagedOnlineDeployment(name=name, endpoint_name=endpoint, model=model, **settings)
+
+
+def set_traffic(ml: MLClient, endpoint: str, **shares: int) -> None:
+    """Set the traffic as the SDK wants it: read, change, write."""
+    described = ml.online_endpoints.get(endpoint)
+    described.traffic = shares
+    ml.online_endpoints.begin_create_or_update(described).result()
+
+
+def submit(pf: PFClient, **more: Any) -> Run:
+    """Submit a run of the flow `shout` under a new name."""
+    values = {"flow": str(FLOWS / "shout"), "column_mapping": {"text": "${data.text}"}, **more}
+    return pf.runs.create_or_update(run=Run(name=more.pop("name", None) or unique("run"), **values))
+
+
+def wait(pf: PFClient, run: str, *statuses: str) -> Run:
+    """Wait until a run has one of the statuses; the SDK's own way looks every ten seconds."""
+    wanted = statuses or ("Completed", "Failed", "Canceled")
+    deadline = time.monotonic() + 90
+    while (found := pf.runs.get(run)).status not in wanted:
+        assert time.monotonic() < deadline, found.status
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    """Three rows, of which the second makes the flow fail."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        '{"text": "hello", "expected": "HELLO"}\n{"text": "quiet", "expected": ""}\n{"text": "bye", "expected": "bye"}\n'
+    )
+    return path

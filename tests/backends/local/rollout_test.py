@@ -1,0 +1,214 @@
+"""Whole rollouts on real processes: the command line, the router, serving processes, and a client that never stops."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops.backends.local.endpoints import LocalEndpoints
+from llmops.backends.local.serving.router_process import find_router
+from llmops.config.model import Environment
+from tests.projects import Answer, TinyProject, kill, make_project, wait_for
+
+pytestmark = pytest.mark.slow
+
+NAME = "tiny-local"
+ENVIRONMENT = """\
+backend: local
+requires: {verdict: false}
+rollout:
+  steps: [{percent: 30, bake_s: 8}]
+  bake_s: 1
+  checks: {max_error_rate: 0, max_latency_s: 3}
+  lease_s: 10
+"""
+REVERSES = "return question[::-1]"
+
+
+class Client:
+    """Sends one request after the other over one connection, until it is told to stop."""
+
+    def __init__(self, endpoints: LocalEndpoints) -> None:
+        self.answers: Counter[tuple[int, str]] = Counter()
+        self._stored = endpoints.stored(NAME)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._send)
+
+    def __enter__(self) -> Client:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def statuses(self) -> set[int]:
+        return {status for status, _ in self.answers}
+
+    @property
+    def deployments(self) -> set[str]:
+        return {name for _, name in self.answers}
+
+    def _send(self) -> None:
+        headers = {"authorization": f"Bearer {self._stored.keys['primary']}", "content-type": "application/json"}
+        connection = http.client.HTTPConnection("127.0.0.1", self._stored.port, timeout=60)
+        with contextlib.closing(connection):
+            while not self._stop.wait(0.02):
+                try:
+                    connection.request("POST", "/score", json.dumps({"question": "live"}), headers)
+                    response = connection.getresponse()
+                    response.read()
+                    self.answers[response.status, response.headers["azureml-model-deployment"]] += 1
+                except (OSError, http.client.HTTPException) as error:
+                    connection.close()
+                    self.answers[0, type(error).__name__] += 1
+
+
+class Released:
+    """A project whose first version serves on this machine."""
+
+    def __init__(self, project: TinyProject) -> None:
+        self.project = project
+        self.flow = (project.root / "flows/answer/answer.py").read_text(encoding="utf-8")
+        self.definition = (project.root / "flows/answer/flow.dag.yaml").read_text(encoding="utf-8")
+        assert REVERSES in self.flow
+
+    @property
+    def endpoints(self) -> LocalEndpoints:
+        return LocalEndpoints(self.project.root / ".llmops/endpoints", Environment(name="local"), {})
+
+    def register(self, answer: str, *, output: str = "answer") -> None:
+        """Register the flow with another way to answer, and another name for that."""
+        self.project.write("flows/answer/answer.py", self.flow.replace(REVERSES, answer))
+        self.project.write("flows/answer/flow.dag.yaml", self.definition.replace("answer: {type", f"{output}: {{type"))
+        done = self.project.run("register", "tiny", "--without-verdict", "a test")
+        assert done.code == 0, done.err
+
+    def traffic(self) -> dict[str, int]:
+        observed = self.endpoints.observe(NAME)
+        assert observed is not None
+        return {observed.deployments[name].version: percent for name, percent in observed.traffic.items()}
+
+    def deploy(self) -> tuple[Answer, Mapping[str, Any]]:
+        """Deploy the newest version; return the answer and the record."""
+        answer = self.project.run("deploy", "tiny", "--json")
+        return answer, json.loads(answer.out) if answer.out.startswith("{") else {}
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Released]:
+    project = make_project(tmp_path_factory.mktemp("project"))
+    project.write("config/environments/local.yaml", ENVIRONMENT)
+    made = Released(project)
+    try:
+        made.register(REVERSES)
+        answer, _ = made.deploy()
+        assert answer.code == 0, answer.err
+        yield made
+    finally:
+        project.run("endpoint", "stop", NAME)
+
+
+@pytest.fixture
+def serving_first(released: Released) -> Iterator[Released]:
+    """The first version has all traffic, before and after."""
+    yield released
+    if released.traffic() != {"1": 100}:
+        assert released.project.run("rollback", "tiny", "--to", "1").code == 0
+
+
+def test_no_request_fails_through_deploy_and_rollback(serving_first: Released) -> None:
+    serving_first.register(f"{REVERSES}  # as good")
+    with Client(serving_first.endpoints) as client:
+        answer, record = serving_first.deploy()
+        assert answer.code == 0, answer.err
+        assert serving_first.traffic() == {record["version"]: 100}
+        assert serving_first.project.run("rollback", "tiny").code == 0
+        assert serving_first.traffic() == {"1": 100}
+    assert client.statuses == {200}
+    assert len(client.deployments) == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "output", "code", "reason"),
+    [
+        pytest.param("return 'nonsense'", "answer", 10, "accuracy", id="worse"),
+        pytest.param("raise KeyError(question)", "answer", 10, "Execution failure in 'answer': (KeyError)", id="fails"),
+        pytest.param(REVERSES, "reply", 11, "20 were not measured", id="wrong-outputs"),
+    ],
+)
+def test_a_bad_version_is_turned_back_before_it_sees_a_request(
+    serving_first: Released, answer: str, output: str, code: int, reason: str
+) -> None:
+    serving_first.register(answer, output=output)
+    with Client(serving_first.endpoints) as client:
+        done, record = serving_first.deploy()
+    assert (done.code, record.get("outcome"), record.get("requests")) == (code, "returned", 0), done.err
+    assert reason in record["reason"]
+    assert (client.statuses, serving_first.traffic()) == ({200}, {"1": 100})
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        pytest.param("assert question != 'live'; return question[::-1]", "failed", id="fails"),
+        pytest.param("time.sleep(4 * (question == 'live')); return question[::-1]", "latency", id="slow"),
+    ],
+)
+def test_a_version_that_is_bad_at_live_requests_only_is_caught_in_its_first_step(
+    serving_first: Released, answer: str, reason: str
+) -> None:
+    serving_first.register(answer)
+    with Client(serving_first.endpoints):
+        done, record = serving_first.deploy()
+    assert (done.code, record["outcome"]) == (10, "returned"), done.err
+    assert reason in record["reason"]
+    assert record["requests"] > 0
+    assert serving_first.traffic() == {"1": 100}
+
+
+def test_a_driver_that_is_killed_in_a_step_leaves_the_split_and_the_next_one_ends_it(serving_first: Released) -> None:
+    serving_first.register(f"{REVERSES}  # killed half-way")
+    with Client(serving_first.endpoints) as client:
+        driver = serving_first.project.start("deploy", "tiny")
+        wait_for(lambda: len(serving_first.traffic()) == 2)
+        kill(driver)
+        assert len(serving_first.traffic()) == 2
+        wait_for(lambda: serving_first.endpoints.read_lease(NAME) is None)
+        answer, record = serving_first.deploy()
+        assert answer.code == 0, answer.err
+    assert serving_first.traffic() == {record["version"]: 100}
+    assert client.statuses == {200}
+
+
+def test_a_router_that_is_killed_is_brought_back_by_the_command(serving_first: Released) -> None:
+    router = find_router(serving_first.endpoints.places(NAME))
+    assert router is not None
+    os.kill(router.pid, signal.SIGKILL)
+    wait_for(lambda: find_router(serving_first.endpoints.places(NAME)) is None)
+    refused = serving_first.project.run("invoke", "tiny", "--input", "question=abc")
+    assert (refused.code, "no answer" in refused.err) == (4, True)
+    started = serving_first.project.run("endpoint", "start", NAME)
+    assert (started.code, started.out) == (0, f"{NAME} serves at {router.address}/score\n")
+    assert json.loads(serving_first.project.run("invoke", "tiny", "--input", "question=abc").out) == {"answer": "cba"}
+
+
+def test_a_serving_process_that_is_killed_comes_back_by_itself(serving_first: Released) -> None:
+    router = find_router(serving_first.endpoints.places(NAME))
+    assert router is not None
+    (name,) = serving_first.endpoints.stored(NAME).traffic
+    pid = router.call("status")["deployments"][name]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    assert json.loads(serving_first.project.run("invoke", "tiny", "--input", "question=abc").out) == {"answer": "cba"}

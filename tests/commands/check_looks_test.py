@@ -1,0 +1,84 @@
+"""`llmops check` where the same limits are judged more than once: added repeats, drawn rows, slices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.projects import TinyProject, findings, make_project
+
+GATE = """\
+gate:
+  thresholds:
+    - {metric: accuracy, min: 0.8, max_regression: 0.1}
+"""
+
+
+def make(tmp_path: Path, gate: str, rows: int) -> TinyProject:
+    project = make_project(tmp_path / "project")
+    project.replace("config/experiments/tiny.yaml", GATE, gate)
+    lines = [{"question": f"q {n}", "expected": f"q {n}"[::-1], "kind": "ab"[n % 2]} for n in range(rows)]
+    project.write("rows.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    project.commit("gate")
+    return project
+
+
+def test_added_repeats_are_a_second_look_that_a_plain_check_returns_from_then_on(tmp_path: Path) -> None:
+    gate = "gate:\n  add_repeats: true\n  confidence: 0.95\n  thresholds:\n    - {metric: accuracy, min: 0.5}\n"
+    project = make(tmp_path, gate, 16)
+    _, first = project.check("--baseline", "none")
+    _, second = project.check("--baseline", "none", "--add-repeats", "2")
+    _, third = project.check("--baseline", "none")
+    assert [look["repeats"] for look in first["looks"]] == [1]
+    assert [(look["number"], look["repeats"]) for look in second["looks"]] == [(1, 1), (2, 3)]
+    assert second["findings"][2]["rule"] == "betting"
+    assert third == second
+
+
+def test_repeats_may_not_be_added_to_a_gate_of_one_look(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    answer = project.run("check", "--add-repeats", "2")
+    assert answer.code == 2
+    assert "repeats may not be added: the gate has one look" in answer.err
+
+
+def test_a_sequential_check_stops_asking_for_rows_once_the_verdict_is_certain(tmp_path: Path) -> None:
+    gate = "concurrency: 8\ngate:\n  sequential: true\n  confidence: 0.95\n  thresholds:\n    - {metric: accuracy, min: 0.5}\n"
+    project = make(tmp_path, gate, 60)
+    code, verdict = project.check("--baseline", "none")
+    ran = verdict["candidate"]["rows"]
+    assert (code, ran) == (0, 8)
+    assert f"sequential: {ran} of 60 rows ran, in the order of seed 0" in verdict["notes"]
+    lines = (project.root / ".llmops/runs" / verdict["candidate"]["run"]["id"] / "lines.jsonl").read_text()
+    assert len(lines.splitlines()) == ran
+    assert [json.loads(line)["row"] for line in lines.splitlines()] != list(range(ran))
+
+
+def test_each_slice_of_the_data_has_a_finding(tmp_path: Path) -> None:
+    gate = "gate:\n  confidence: 0.9\n  thresholds:\n    - {metric: accuracy, min: 0.5, slices: [kind]}\n"
+    project = make(tmp_path, gate, 20)
+    code, verdict = project.check("--baseline", "none")
+    assert code == 0
+    assert [found["slice"] for found in verdict["findings"][2:]] == ["", "kind=a", "kind=b"]
+    assert findings(verdict)["accuracy min"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("gate", "problem"),
+    [
+        ("{metric: accuracy, min: 0.5, slices: [langauge]}", "a slice by a column that the data set does not have"),
+        ("{metric: other, min: 0.5, confidence: 0.95}", "confidence about a number that only its evaluator can form"),
+        ("{metric: length, min: 0.5, confidence: 0.95}", "confidence about a mean of scores without bounds"),
+    ],
+)
+def test_what_cannot_be_decided_is_said_before_any_line_runs(tmp_path: Path, gate: str, problem: str) -> None:
+    project = make(tmp_path, f"gate:\n  thresholds:\n    - {gate}\n", 4)
+    declared = "accuracy: {score: correct, kind: proportion}"
+    more = f"{declared}\n      other: {{kind: opaque}}\n      length: {{score: length}}"
+    project.replace("config/experiments/tiny.yaml", declared, more)
+    answer = project.run("check", "--baseline", "none")
+    assert answer.code == 2
+    assert problem in answer.err
+    assert not (project.root / ".llmops/runs").exists()

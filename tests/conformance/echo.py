@@ -1,0 +1,69 @@
+"""A model that answers with what it was asked, so that two engines that ask the same get the same answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+REFUSED = "bad request"
+"""A prompt with this text is answered with HTTP 400."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer(200, {"object": "list", "data": []})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = json.dumps({"path": self.path, **body}, sort_keys=True, ensure_ascii=False)
+        if REFUSED in text:
+            self._answer(400, {"error": {"message": "refused", "type": "invalid_request_error"}})
+        elif self.path.endswith("/embeddings"):
+            self._answer(200, _embedding(body))
+        else:
+            self._answer(200, _completion(text, is_chat=self.path.endswith("/chat/completions")))
+
+    def _answer(self, status: int, body: Any) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
+        """Say nothing."""
+
+
+def _completion(text: str, *, is_chat: bool) -> dict[str, Any]:
+    answer = {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
+    kind = "chat.completion" if is_chat else "text_completion"
+    usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
+    choices = [{"index": 0, "finish_reason": "stop", **answer}]
+    return {"id": "1", "object": kind, "created": 1, "model": "echo", "choices": choices, "usage": usage}
+
+
+def _embedding(body: dict[str, Any]) -> dict[str, Any]:
+    vector = [float(len(body["input"])), float(len(body["model"]))]
+    data = [{"object": "embedding", "index": 0, "embedding": vector}]
+    return {"object": "list", "data": data, "model": "echo", "usage": {"prompt_tokens": 1, "total_tokens": 1}}
+
+
+@contextmanager
+def serve_echo() -> Iterator[str]:
+    """Serve it; yields the address without a path."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,6 @@
+from promptflow.core import tool
+
+
+@tool
+def size(word: str) -> int:
+    return len(word)

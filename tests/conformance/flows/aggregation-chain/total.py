@@ -1,0 +1,6 @@
+from promptflow.core import tool
+
+
+@tool
+def total(sizes: list) -> int:
+    return sum(sizes)

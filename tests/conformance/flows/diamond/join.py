@@ -1,0 +1,6 @@
+from promptflow.core import tool
+
+
+@tool
+def join(a: str, b: str) -> str:
+    return a + b

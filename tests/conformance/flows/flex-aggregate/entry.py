@@ -1,0 +1,6 @@
+class Shout:
+    def __call__(self, word: str):
+        return {"size": len(word)}
+
+    def __aggregate__(self, lines: list) -> dict:
+        return {"mean": sum(line["size"] for line in lines) / len(lines)}

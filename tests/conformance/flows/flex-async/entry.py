@@ -1,0 +1,6 @@
+import asyncio
+
+
+async def shout(word: str) -> str:
+    await asyncio.sleep(0)
+    return word.upper()

@@ -1,0 +1,2 @@
+def shout(word: str, times: int = 2) -> str:
+    return word * times

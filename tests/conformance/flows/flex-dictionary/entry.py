@@ -1,0 +1,2 @@
+def shout(word: str):
+    return {"loud": word.upper(), "size": len(word)}

@@ -1,0 +1,6 @@
+def shout(word: str) -> str:
+    return word.upper()
+
+
+def whisper(word: str) -> str:
+    return word.lower()

@@ -1,0 +1,6 @@
+from promptflow.core import tool
+
+
+@tool
+def show(items: list, page: dict) -> str:
+    return repr([sorted(items), sorted(page)])

@@ -1,0 +1,2 @@
+def loud(word: str) -> str:
+    return f"{word.upper()}!"

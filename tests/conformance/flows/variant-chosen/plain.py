@@ -1,0 +1,6 @@
+from promptflow.core import tool
+
+
+@tool
+def plain(word: str) -> str:
+    return word

@@ -1,0 +1,162 @@
+"""`llmops-pull-request.yml`, run: real git, the real driver, GitHub's own expressions."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts.github_double import FORBIDDEN, NUMBER, REPOSITORY, TOKEN, GitHub
+from tests.hosts.rest_double import serve
+from tests.projects import TinyProject, make_project
+from tests.templates.expressions import Expressions
+from tests.templates.github_runner import Runner, commands_in
+from tools.check_templates import PACKAGES
+
+WORKFLOW = ".github/workflows/llmops-pull-request.yml"
+HOSTILE = (
+    "\"; echo pwned > pwned; $(touch pwned) `touch pwned` ${{ secrets.X }} '\n::error::pwned\n##vso[task.complete]"
+)
+
+
+@pytest.fixture(scope="module")
+def expressions(node: Path) -> Iterator[Expressions]:
+    found = Expressions(node, PACKAGES)
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> TinyProject:
+    (tmp_path / "origin").mkdir()
+    return make_project(tmp_path / "origin")
+
+
+@pytest.fixture
+def github() -> Iterator[GitHub]:
+    service = GitHub()
+    with serve(service):
+        yield service
+
+
+def open_pull_request(
+    root: Path, tmp_path: Path, expressions: Expressions, project: TinyProject, github: GitHub, *, title: str = "change"
+) -> Runner:
+    """Commit what changed on a branch, and build the run that GitHub would start for it."""
+    git = ["git", "-C", str(project.root)]
+    subprocess.run([*git, "switch", "-q", "-c", "feature"], check=True)
+    project.commit("change")
+    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    head: dict[str, Any] = {"sha": commit, "ref": title, "repo": {"full_name": REPOSITORY}}
+    event = {"pull_request": {"number": NUMBER, "title": title, "body": title, "head": head}}
+    context = {
+        "event": event,
+        "event_name": "pull_request",
+        "base_ref": "main",
+        "head_ref": title,
+        "ref": f"refs/pull/{NUMBER}/merge",
+        "repository": REPOSITORY,
+        "run_id": "99",
+        "run_attempt": "1",
+        "token": TOKEN,
+    }
+    return Runner(
+        root=root,
+        folder=tmp_path / "run",
+        expressions=expressions,
+        origin=project.root,
+        commit=commit,
+        github=context,
+        env={"GITHUB_API_URL": github.url, "GITHUB_RUN_ID": "99", "NO_COLOR": "1"},
+    )
+
+
+@pytest.fixture
+def change(root: Path, tmp_path: Path, expressions: Expressions, project: TinyProject, github: GitHub) -> Any:
+    return lambda **more: open_pull_request(root, tmp_path, expressions, project, github, **more)
+
+
+def break_answers(project: TinyProject) -> None:
+    """Let the flow answer every question wrongly."""
+    project.replace("flows/answer/answer.py", "[::-1]", "[::-2]")
+
+
+def test_a_good_change_is_green_and_commented(change: Any, project: TinyProject, github: GitHub) -> None:
+    project.rows(*(f"other question {number}" for number in range(20)))
+    runner = change()
+    assert runner.run(WORKFLOW) == {"plan": "success", "check": "success", "report": "success"}
+    assert "tiny: passed" in github.comments[0]["body"]
+    assert "tiny: passed" in runner.jobs["check"][0].summary
+
+
+def test_a_worse_change_is_red_and_says_at_which_line(change: Any, project: TinyProject, github: GitHub) -> None:
+    break_answers(project)
+    runner = change()
+    assert runner.run(WORKFLOW) == {"plan": "success", "check": "failure", "report": "failure"}
+    assert "tiny: failed" in github.comments[0]["body"]
+    errors = [line for line in commands_in(runner.jobs["check"][0]) if line.startswith("::error ")]
+    assert errors[0].startswith("::error file=config/experiments/tiny.yaml,line=14,")
+
+
+def test_no_job_that_runs_the_change_sees_the_token(change: Any, project: TinyProject) -> None:
+    break_answers(project)
+    runner = change()
+    runner.run(WORKFLOW)
+    assert runner.jobs["check"][0].secrets_seen == runner.jobs["plan"][0].secrets_seen == set()
+    assert runner.jobs["report"][0].secrets_seen == {"GITHUB_TOKEN"}
+
+
+def test_a_fork_gets_its_verdict_without_a_comment(change: Any, project: TinyProject, github: GitHub) -> None:
+    break_answers(project)
+    github.trouble = [None, FORBIDDEN]
+    runner = change()
+    assert runner.run(WORKFLOW)["report"] == "failure"
+    (warning,) = [line for line in commands_in(runner.jobs["report"][0]) if line.startswith("::warning")]
+    assert "Resource not accessible by integration" in warning
+    assert github.comments == []
+
+
+def test_a_change_that_touches_no_experiment_is_green_without_a_check(
+    change: Any, project: TinyProject, github: GitHub
+) -> None:
+    project.write("README.md", "words")
+    assert change().run(WORKFLOW) == {"plan": "success", "check": "skipped", "report": "success"}
+    assert "No experiment is affected" in github.comments[0]["body"]
+
+
+def test_a_second_push_updates_the_comment(
+    change: Any, project: TinyProject, github: GitHub, root: Path, tmp_path: Path, expressions: Expressions
+) -> None:
+    project.write("README.md", "words")
+    change().run(WORKFLOW)
+    break_answers(project)
+    git = ["git", "-C", str(project.root)]
+    subprocess.run([*git, "branch", "-m", "feature", "first"], check=True)
+    again = open_pull_request(root, tmp_path / "again", expressions, project, github)
+    again.run(WORKFLOW)
+    assert len(github.comments) == 1
+    assert "tiny: failed" in github.comments[0]["body"]
+
+
+def test_hostile_text_in_title_branch_and_answers_does_nothing(
+    change: Any, project: TinyProject, github: GitHub, tmp_path: Path
+) -> None:
+    project.rows(HOSTILE, expected={HOSTILE: "x"})
+    runner = change(title=HOSTILE)
+    runner.run(WORKFLOW)
+    assert list(tmp_path.rglob("pwned")) == []
+    lines = [line for job in ("plan", "check", "report") for leg in runner.jobs[job] for line in commands_in(leg)]
+    assert all(line.startswith("::error file=config/experiments/tiny.yaml,") for line in lines)
+    assert "::error::pwned" not in github.comments[0]["body"]
+
+
+def test_an_expected_experiment_whose_job_was_lost_is_no_pass(
+    change: Any, project: TinyProject, github: GitHub
+) -> None:
+    project.write("flows/answer/answer.py", "not python (")
+    runner = change()
+    assert runner.run(WORKFLOW)["report"] == "failure"
+    assert "`tiny` | ❌ no verdict" in github.comments[0]["body"]
