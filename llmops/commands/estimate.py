@@ -84,9 +84,8 @@ def _from_prompts(request: RunRequest, lines: int) -> tuple[int | None, int | No
     if not nodes:
         return None, None, "the flow has not run yet, and no LLM node says what it would ask"
     templates = sum(_template_bytes(request, node) for node in nodes)
-    rows = sum(
-        len(json.dumps(row.values, ensure_ascii=False).encode("utf-8", "replace")) for row in read_rows(request.data)
-    )
+    texts = (json.dumps(row.values, ensure_ascii=False) for row in read_rows(request.data))
+    rows = sum(len(text.encode("utf-8", "replace")) for text in texts)
     prompt = (templates * lines + rows * request.repeats * len(nodes)) // BYTES_PER_TOKEN
     limits = [node.get("inputs", {}).get("max_tokens") for node in nodes]
     whole = all(type(limit) is int for limit in limits)
@@ -130,4 +129,4 @@ def describe_estimate(found: Estimate) -> str:
         if found.cost_usd is not None
         else "the cost is not known: a price or a count is missing"
     )
-    return f"{found.lines} lines: {amount}; {money}\nKnown {found.basis}. What is cached costs nothing."
+    return f"{found.lines} lines: {amount}; {money}\nHow it is known: {found.basis}. What is cached costs nothing."

@@ -37,10 +37,18 @@ _FIELDS = ("base_url", "api_base", "api_version", "organization")
 
 
 class WorkerConnections(NamedTuple):
-    """Connection values for a worker, which of them are secret, and the account that its model calls are booked to."""
+    """What a worker is told of its connections.
+
+    Attributes:
+        values: by name.
+        secrets: what must not appear in a log or a message.
+        withheld: keys that the worker must not have, not even in an environment variable.
+        account: what its model calls are booked to; None when it has no model.
+    """
 
     values: Mapping[str, Mapping[str, Any]]
     secrets: Sequence[str]
+    withheld: Sequence[str]
     account: Account | None
 
 
@@ -127,7 +135,8 @@ class ModelServices:
                 address = gateway.address(account, upstream)
                 values[name] = _through_gateway(connections[name], address, account.token)
         hidden = [secret for value in values.values() for secret in value["secrets"].values()]
-        return WorkerConnections(values, hidden, account)
+        withheld = [upstream.key for upstream in upstreams.values() if upstream.key != STAND_IN_KEY]
+        return WorkerConnections(values, [*hidden, *withheld], withheld, account)
 
     def expand(self, variables: Mapping[str, str]) -> Mapping[str, str]:
         """Resolve `${env:NAME}` in environment variables for a worker."""

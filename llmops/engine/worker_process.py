@@ -48,6 +48,7 @@ class WorkerSpec:
         paths: further import roots, after the folder.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
         secrets: every value that must not appear in a log or a message.
+        withheld: values of environment variables that the process does not inherit: the model gateway has them.
         threads: lines that may be in flight.
         trace: whether a line's answer says what each node did; then lines run one at a time.
     """
@@ -64,6 +65,7 @@ class WorkerSpec:
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
+    withheld: Sequence[str] = ()
     threads: int = 16
     python: str = sys.executable
     trace: bool = False
@@ -124,7 +126,7 @@ class WorkerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=self.spec.folder,
-                env=_without_proxy_for_loopback(os.environ),
+                env=_environment(os.environ, self.spec.withheld),
                 limit=_MESSAGE_LIMIT,
                 start_new_session=True,
             )
@@ -253,11 +255,12 @@ class WorkerProcess:
         )
 
 
-def _without_proxy_for_loopback(env: Mapping[str, str]) -> dict[str, str]:
-    """Keep a proxy out of the way to the model gateway, which is on this machine."""
+def _environment(env: Mapping[str, str], withheld: Sequence[str]) -> dict[str, str]:
+    """Leave out what is withheld, and keep a proxy out of the way to the model gateway, which is on this machine."""
     kept = env.get("no_proxy") or env.get("NO_PROXY")
-    value = f"{kept},127.0.0.1" if kept else "127.0.0.1"
-    return {**env, "NO_PROXY": value, "no_proxy": value}
+    direct = f"{kept},127.0.0.1" if kept else "127.0.0.1"
+    inherited = {name: value for name, value in env.items() if value not in withheld}
+    return {**inherited, "NO_PROXY": direct, "no_proxy": direct}
 
 
 async def _read_lines(stream: asyncio.StreamReader) -> bytes:

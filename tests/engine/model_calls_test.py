@@ -218,6 +218,20 @@ def test_a_flow_that_swallows_a_refusal_is_unmeasured_all_the_same(project: Tiny
     assert (record["completed"], record["unmeasured"]) == (ROWS - 1, 1)
 
 
+def test_a_flow_never_has_the_key_not_even_in_its_environment(project: TinyProject, env: dict[str, str]) -> None:
+    node = "- name: look\n  type: python\n  source: {type: code, path: look.py}\n  inputs: {connection: models}\n"
+    project.write("flows/answer/flow.dag.yaml", TWO_NODES.replace("${classify.output}", "${look.output}") + node)
+    project.write(
+        "flows/answer/look.py",
+        "import os\nfrom promptflow.connections import OpenAIConnection\nfrom promptflow.core import tool\n\n\n@tool\n"
+        "def look(connection: OpenAIConnection) -> str:\n"
+        "    seen = [*os.environ.values(), connection.api_key]\n"
+        "    return 'seen' if any('sk-a-key' in text for text in seen) else 'not seen'\n",
+    )
+    record = run(project, env=env)
+    assert {line["outputs"]["answer"] for line in lines(project, record)} == {"not seen"}
+
+
 def test_what_the_gateway_tries_again_the_flow_never_sees(project: TinyProject, env: dict[str, str]) -> None:
     rules = [{"status": 429, "headers": {"retry-after": "0"}, "times": 4}, {"reset": True, "times": 2}]
     path = project.write("faults.json", json.dumps(rules))

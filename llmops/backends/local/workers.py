@@ -48,6 +48,7 @@ def worker_spec(
         connections=connections.values,
         environment_variables=variables,
         secrets=connections.secrets,
+        withheld=connections.withheld,
         threads=request.concurrency,
         python=python,
         trace=trace,
