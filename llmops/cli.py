@@ -179,6 +179,7 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--file", metavar="FILE", type=Path, help="run as this run file of prompt flow says, instead")
     _add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
+    parser.add_argument("--estimate", action="store_true", help="say what the run would use, and run nothing")
     _add_model_use(parser)
     _add_json(parser)
 
@@ -204,6 +205,7 @@ def _run(arguments: argparse.Namespace) -> int:
         ref=arguments.ref,
         json_output=arguments.json,
         use=_model_use(arguments),
+        estimates=arguments.estimate,
     )
 
 

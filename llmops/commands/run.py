@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
+from llmops.commands.estimate import describe_estimate, estimate
 from llmops.commands.preparation import prepare, read_source_at, run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
@@ -26,6 +27,7 @@ def run(
     ref: str | None,
     json_output: bool,
     use: ModelUse | None = None,
+    estimates: bool = False,
 ) -> int:
     """Run every row that is not in the cache and write the run record.
 
@@ -33,6 +35,7 @@ def run(
         ref: run the flow as it stands at this git ref instead of the working tree.
         json_output: write the record instead of a sentence.
         use: recordings and faults; the budget is the experiment's.
+        estimates: say what the run would use, and run nothing.
 
     Returns:
         0: lines that failed are in the record, and `llmops gate` judges them.
@@ -41,12 +44,17 @@ def run(
     pick_experiments(project, [experiment])
     use = use or ModelUse()
     selection = layer(project, experiment, env=context.env, flags=flags)
-    prepared = prepare(project, selection, context.env, needs_keys=not use.replay)
+    prepared = prepare(project, selection, context.env, needs_keys=not (use.replay or estimates))
     use = replace(use, budget=prepared.experiment.budget)
     with ExitStack() as resources:
         source = read_source_at(prepared, ref, resources) if ref else prepared.flow
         runs = resources.enter_context(open_runs(prepared.environment, project.state, context.env, context.say, use))
-        (record,) = runs.run([run_request(prepared, source, label=experiment)], context.progress)
+        request = run_request(prepared, source, label=experiment)
+        if estimates:
+            found = estimate(request, runs.list_all(), prepared.environment.prices)
+            context.write(json.dumps(to_json(found), indent=2) if json_output else describe_estimate(found))
+            return ExitCode.PASS
+        (record,) = runs.run([request], context.progress)
     context.progress.close()
     if isinstance(record, LlmopsError):
         raise record

@@ -118,6 +118,20 @@ def test_a_run_from_the_cache_still_knows_what_it_cost(project: TinyProject, env
     assert (again["tokens"], again["cost_usd"]) == (first["tokens"], first["cost_usd"])
 
 
+def test_an_estimate_calls_nobody_and_says_how_it_knows(
+    project: TinyProject, stand_in: StandInProcess, env: dict[str, str]
+) -> None:
+    before = project.run("run", "tiny", "--estimate", env=env)
+    assert before.code == 0, before.err
+    assert "counted: prompt templates and rows of 2 LLM nodes" in before.out
+    assert stand_in.stats().calls == 0
+    record = run(project, env=env)
+    after = json.loads(project.run("run", "tiny", "--estimate", "--json", "--repeat", "2", env=env).out)
+    assert after["prompt_tokens"] + after["completion_tokens"] == pytest.approx(2 * record["tokens"]["total"], abs=2)
+    assert after["cost_usd"] == pytest.approx(2 * record["cost_usd"])
+    assert after["basis"].startswith(f"from the run {record['id']}")
+
+
 def test_repeats_are_calls_of_their_own(project: TinyProject, stand_in: StandInProcess, env: dict[str, str]) -> None:
     run(project, env=env)
     run(project, "--repeat", "3", env=env)
