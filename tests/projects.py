@@ -70,11 +70,14 @@ class TinyProject:
         for arguments in (["add", "-A"], ["commit", "-qm", message]):
             subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True)
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, stdin: int | None = None
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "llmops", *arguments],
             cwd=self.root,
             env={**os.environ, "NO_COLOR": "1", "COLUMNS": "160", **(env or {})},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -143,6 +143,11 @@ def complete(mapping: ColumnMapping, inputs: Mapping[str, bool]) -> ColumnMappin
     return replace(mapping, references={**same_name, **mapping.references})
 
 
+def all_columns(columns: Collection[str]) -> ColumnMapping:
+    """Map every column to the input of its name, for a flow that takes any input."""
+    return ColumnMapping(references={name: Reference(source="data", column=name) for name in columns}, literals={})
+
+
 def columns_needed(mapping: ColumnMapping) -> Mapping[Source, frozenset[str]]:
     """Return the columns that the mapping takes, for each source."""
     return {

@@ -116,8 +116,7 @@ class Hosting:
             paths=[folder],
             python=self.cloud.python,
             connections=self._connections(workspace),
-            # On Azure the log has what a flow prints; prompt flow writes that down at this level.
-            environment_variables={"PF_LOGGING_LEVEL": "INFO", **(properties.get("environmentVariables") or {})},
+            environment_variables=dict(properties.get("environmentVariables") or {}),
             secrets=[text for one in self._connections(workspace).values() for text in one["secrets"].values()],
         )
         return self._containers.start(spec, log)

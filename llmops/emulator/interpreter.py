@@ -27,6 +27,7 @@ def write_interpreter(python: str, folder: Path, env: Mapping[str, str]) -> Path
     """
     path = folder / "python"
     kept = [shlex.quote(f"{name}={env[name]}") for name in _PASSED_ON if name in env]
+    kept.append("PF_LOGGING_LEVEL=INFO")  # at which prompt flow writes down what a flow prints, as on Azure
     command = " ".join(["exec", "env", "-i", *kept, shlex.quote(python)])
     path.write_text(f'#!/bin/sh\n{command} "$@"\n', encoding="utf-8")
     path.chmod(0o700)

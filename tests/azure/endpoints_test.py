@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,10 @@ def test_a_flow_that_fails_is_a_424_with_its_own_status(served: Served) -> None:
 
 def test_the_logs_show_what_the_flow_printed(served: Served) -> None:
     served.post("hear-me")
-    assert "hear-me" in served.ml.online_deployments.get_logs("blue", served.endpoint, lines=200)
+    deadline = time.monotonic() + 30  # a log follows a moment after the answer
+    while "hear-me" not in served.ml.online_deployments.get_logs("blue", served.endpoint, lines=200):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     logs = served.ml.online_deployments.get_logs(
         "blue", served.endpoint, lines=10, container_type="storage-initializer"
     )

@@ -49,7 +49,12 @@ def change_definition(message: Message, change: Callable[[dict[str, Any]], None]
 
 def strip(message: Message, key: str) -> None:
     """Take a key away from every node."""
-    change_definition(message, lambda flow: [node.pop(key, None) for node in flow["nodes"]] and None)
+
+    def change(flow: dict[str, Any]) -> None:
+        for node in flow["nodes"]:
+            node.pop(key, None)
+
+    change_definition(message, change)
 
 
 def strip_top(message: Message, key: str) -> None:

@@ -20,7 +20,7 @@ from llmops.backends.protocols import FlowSource, Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
 from llmops.core.documents import to_json
-from llmops.core.mapping import ColumnMapping, apply, complete, parse_mapping
+from llmops.core.mapping import ColumnMapping, all_columns, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
 from llmops.engine.gateway.process import Account
 from llmops.engine.lines import LineRunner, Task
@@ -243,12 +243,14 @@ class _Job:
         mapping = complete(parse_mapping(self.request.column_mapping), inputs)
         rows = read_rows(self.request.data)
         if self._target is None:
+            takes_all = not inputs and not self.request.column_mapping
             wanted = None if self.request.rows is None else frozenset(self.request.rows)
             for row in rows:
                 if wanted is not None and row.number not in wanted:
                     continue
+                by_name = all_columns(row.values) if takes_all else mapping
                 for repeat in range(self.request.repeats):
-                    yield self._plan(mapping, row.number, repeat, data=row.values)
+                    yield self._plan(by_name, row.number, repeat, data=row.values)
             return
         row = next(rows)
         for line in self.runs.lines(self._target):
