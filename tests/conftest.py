@@ -32,6 +32,16 @@ def node() -> Path:
 
 
 @pytest.fixture(scope="session")
+def node_packages() -> Path:
+    """The pinned npm packages; `make test` installs them."""
+    from tools.check_templates import PACKAGES
+
+    if not (PACKAGES / "installed.sha256").is_file():
+        pytest.skip("no npm packages: make node-packages")
+    return PACKAGES
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """A browser; a system package, so it may be absent outside of CI."""
     found = shutil.which("chromium")

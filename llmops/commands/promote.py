@@ -21,6 +21,7 @@ from llmops.delivery.evidence_pack import Candidate, write_pack
 from llmops.delivery.lease import retry
 from llmops.delivery.package import Package, evidence_of, load_package
 from llmops.errors import ExitCode, Problem, UsageError
+from llmops.hosts.detect import NONE
 from llmops.hosts.identity import identify
 from llmops.releases import ModelRecord
 
@@ -55,7 +56,7 @@ def promote(
         experiment: names the model and the endpoints.
         source: environment to promote from.
         to: environment to promote to.
-        approvals: who approved, as the host recorded it.
+        approvals: who approved, beside those whom the CI system names.
         evidence: folder for the evidence pack; then nothing is promoted.
         strategy: the environment's when None.
         json_output: write the rollout's record.
@@ -68,6 +69,8 @@ def promote(
         LeaseHeldError: someone else is changing the endpoint.
     """
     target = find_target(context, experiment, to)
+    if evidence is None:
+        approvals = [*approvals, *_recorded_approvals(context, to)]
     with ExitStack() as stack:
         serving = _find_serving(stack, context, tools, find_target(context, experiment, source))
         delivery = enter_delivery(stack, context, tools, target)
@@ -83,6 +86,14 @@ def promote(
         result = release.driver(judge, lambda _: (model, package)).release(wanted)
         quiet = f"{target.endpoint}: version {model.version} has all traffic already."
         return release.conclude(wanted, result, json_output=json_output, quiet=quiet, approvals=approvals)
+
+
+def _recorded_approvals(context: Context, environment: str) -> Sequence[str]:
+    if context.host is NONE:
+        return ()
+    from llmops.hosts.approvals import find_approvals
+
+    return find_approvals(context.env, environment)
 
 
 def _find_serving(stack: ExitStack, context: Context, tools: Tools, target: Target) -> _Serving:

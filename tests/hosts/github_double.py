@@ -39,6 +39,7 @@ class GitHub(Service):
     comments: list[dict[str, Any]] = field(default_factory=list)
     check_runs: list[dict[str, Any]] = field(default_factory=list)
     pulls: list[dict[str, Any]] = field(default_factory=list)
+    reviews: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 100
 
     def add(self, login: str, body: str) -> None:
@@ -100,6 +101,9 @@ class GitHub(Service):
         following = f'<{self.url}{call.path}?per_page={size}&page={page + 1}>; rel="next"'
         return Reply(200, shown, {"Link": following} if has_more else {})
 
+    def _list_reviews(self, _: Call) -> Reply:
+        return Reply(200, self.reviews)
+
     def _list_pulls(self, call: Call) -> Reply:
         self.expect(call.query.get("state") == "open", "state")
         return Reply(200, [one for one in self.pulls if one["head"]["label"] == call.query["head"]])
@@ -156,6 +160,7 @@ _ROUTES: dict[tuple[str, str], Any] = {
     ("GET", _COMMENTS): GitHub._list,
     ("POST", _COMMENTS): GitHub._create,
     ("PATCH", rf"/repos/{REPOSITORY}/issues/comments/(\d+)"): GitHub._update,
+    ("GET", rf"/repos/{REPOSITORY}/actions/runs/99/approvals"): GitHub._list_reviews,
     ("GET", rf"/repos/{REPOSITORY}/pulls"): GitHub._list_pulls,
     ("GET", rf"/repos/{REPOSITORY}/commits/([0-9a-f]{{40}})/check-runs"): GitHub._list_checks,
     ("POST", rf"/repos/{REPOSITORY}/check-runs"): GitHub._create_check,

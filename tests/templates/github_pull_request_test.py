@@ -14,7 +14,8 @@ from tests.hosts.rest_double import serve
 from tests.projects import TinyProject, make_project
 from tests.templates.expressions import Expressions
 from tests.templates.github_runner import Runner, commands_in
-from tools.check_templates import PACKAGES
+
+pytestmark = pytest.mark.slow
 
 WORKFLOW = ".github/workflows/llmops-pull-request.yml"
 HOSTILE = (
@@ -23,8 +24,8 @@ HOSTILE = (
 
 
 @pytest.fixture(scope="module")
-def expressions(node: Path) -> Iterator[Expressions]:
-    found = Expressions(node, PACKAGES)
+def expressions(node: Path, node_packages: Path) -> Iterator[Expressions]:
+    found = Expressions(node, node_packages)
     yield found
     found.close()
 

@@ -9,6 +9,8 @@ import pytest
 
 from tools.check_templates import CHECKS
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("node_packages")]
+
 PULL_REQUEST = ".github/workflows/llmops-pull-request.yml"
 SETUP = ".github/actions/setup/action.yml"
 AZURE_CHECK = "azure-pipelines/jobs/check.yml"
