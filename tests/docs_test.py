@@ -17,7 +17,7 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 def commands() -> dict[str, argparse.ArgumentParser]:
     parsers = next(action for action in _build_parser()._actions if isinstance(action.choices, dict))
-    return dict(parsers.choices or {})  # type: ignore[arg-type]
+    return dict(parsers.choices or {})
 
 
 @pytest.mark.parametrize("name", sorted(commands()))
