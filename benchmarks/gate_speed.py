@@ -59,8 +59,11 @@ def main() -> int:
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     new, old = draw_scores(rows, 1), draw_scores(rows, 2)
     is_late = False
-    for name, limits in (("absolute", {"min": 0.7}), ("regression", {"max_regression": 0.02})):
-        gate = Gate(thresholds=[Threshold(metric=metric, **limits) for metric in SPECS], confidence=0.95)
+    gates = {
+        "absolute": Gate(thresholds=[Threshold(metric=name, min=0.7) for name in SPECS], confidence=0.95),
+        "regression": Gate(thresholds=[Threshold(metric=name, max_regression=0.02) for name in SPECS], confidence=0.95),
+    }
+    for name, gate in gates.items():
         started, cpu = time.perf_counter(), time.process_time()
         candidate = read_side(new)
         baseline = read_side(old) if name == "regression" else None

@@ -408,7 +408,7 @@ def read_record(path: Path, cls: type[R]) -> R:
         raise UsageError.of(
             f"no {cls.kind} record", where=str(path), fix=f"Name the {cls.kind} record that an earlier step wrote."
         ) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UsageError.of(f"not a readable {cls.kind} record", where=str(path), found=str(error)) from error
     found = (document.get("kind"), document.get("schema_version")) if isinstance(document, dict) else (None, None)
     if found != (cls.kind, SCHEMA_VERSION):

@@ -87,7 +87,8 @@ def affected(
     chosen = base or default_baseline_ref(root, context.env).ref
     if chosen is None:
         raise UsageError.of("nothing to compare with", where="affected", fix="Name a branch or commit: --base main")
-    answer = find_affected(project, None if _NO_COMMIT.fullmatch(chosen) else merge_base(root, chosen))
+    commit = None if _NO_COMMIT.fullmatch(chosen) else merge_base(root, chosen)
+    answer = find_affected(project, commit, summarise=matrix is None)
     names = [item.experiment for item in answer.affected]
     if matrix is not None:
         written = json.dumps(build_matrix(matrix, names))
@@ -100,11 +101,12 @@ def affected(
     return ExitCode.PASS
 
 
-def find_affected(project: Project, commit: str | None) -> Answer:
+def find_affected(project: Project, commit: str | None, *, summarise: bool = True) -> Answer:
     """Compare the working tree with a commit.
 
     Args:
         commit: a full commit id; None when there is no earlier commit, so that everything is new.
+        summarise: also say what of each flow changed.
     """
     if commit is None:
         every = [
@@ -114,7 +116,7 @@ def find_affected(project: Project, commit: str | None) -> Answer:
         return Answer(commit=None, affected=every, unaffected=())
     with ExitStack() as resources:
         old = resources.enter_context(CommitTree(project.root, commit))
-        finder = _Finder(project, old, changed_paths(project.root, commit))
+        finder = _Finder(project, old, changed_paths(project.root, commit), summarise=summarise)
         found = [item for name in project.experiments if (item := finder.judge(name))]
         touched = {item.experiment for item in found}
         return Answer(
@@ -128,8 +130,9 @@ def find_affected(project: Project, commit: str | None) -> Answer:
 class _Finder:
     """Judges the experiments of one project; flows that several share are read once."""
 
-    def __init__(self, project: Project, old: CommitTree, changed: Sequence[ChangedPath]) -> None:
+    def __init__(self, project: Project, old: CommitTree, changed: Sequence[ChangedPath], *, summarise: bool) -> None:
         self.project = project
+        self.summarise = summarise
         self.new = WorkingTree(project.root)
         self.old = old
         self.changed = {item.path: item for item in changed}
@@ -151,7 +154,7 @@ class _Finder:
         for path, title in flows.items():
             found = self._judge_flow(path)
             reasons += [f"{title}: {reason}" for reason in found]
-            if found:
+            if found and self.summarise:
                 changes[path] = self._compare(path)
         return Affected(experiment=name, reasons=tuple(reasons), changes=changes) if reasons else None
 

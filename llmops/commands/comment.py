@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmops.commands.context import Context
 from llmops.commands.host_report import outcome_of
@@ -14,6 +15,9 @@ from llmops.hosts.host import Annotation, Env
 from llmops.hosts.pull_request import PullRequest, State
 from llmops.reports.comment import render_comment
 from llmops.reports.plain_text import defuse_log_commands, show_line
+
+if TYPE_CHECKING:
+    from llmops.hosts.github_pull_request import FinishedRun
 
 DEFAULT_KEY = "check"
 _KEY = re.compile(r"[A-Za-z0-9._-]{1,60}")
@@ -51,12 +55,17 @@ def comment(
     found = find_verdicts(verdict, expected=expected)
     missing = find_missing(found, expected)
     verdicts = [one.verdict for one in found]
-    link = context.host.run_link(context.env)
+    finished = _finished_run(context)
+    link = finished.link if finished else context.host.run_link(context.env)
     body = render_comment(verdicts, missing=missing, links={"Run and report files": link})
+    if finished:
+        body = f"{body}\n_Told by the pull request's own run, which ended with {finished.conclusion}._\n"
     if dry_run:
         context.write(defuse_log_commands(body))
         return ExitCode.PASS
     codes = [ExitCode(one.exit_code) for one in verdicts] + [ExitCode.INCONCLUSIVE for _ in missing]
+    if finished and finished.conclusion != "success":
+        codes.append(ExitCode.INCONCLUSIVE)
     worst = first_to_report(codes)
     try:
         pull_request = _open(context.host.name, context.env)
@@ -85,6 +94,14 @@ def _warn(context: Context, error: LlmopsError) -> None:
         context.say(f"warning: {title}: {message}")
     else:
         context.write(context.host.annotate(Annotation(level="warning", title=title, message=message)))
+
+
+def _finished_run(context: Context) -> FinishedRun | None:
+    if context.host.name != "github":
+        return None
+    from llmops.hosts.github_pull_request import describe_finished_run
+
+    return describe_finished_run(context.env)
 
 
 def _open(host: str, env: Env) -> PullRequest:

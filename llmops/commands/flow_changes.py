@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Sequence
 
-from llmops.commands.preparation import FlowSource
+from llmops.backends.protocols import FlowSource
 from llmops.flows.changes import Change, FlowState, compare
 from llmops.flows.tree import show
 from llmops.records import FlowChange

@@ -127,6 +127,8 @@ class Release:
     def _say(self, record: RolloutRecord) -> str:
         place = f"{record.endpoint} (environment '{record.environment}')"
         where = f"{record.experiment} --environment {record.environment}"
+        if record.outcome == "done" and record.action == "rollback" and not record.version:
+            return f"{place}: the rollout that was under way is ended, and the traffic is back where it was"
         if record.outcome == "done":
             text = f"{place}: version {record.version} has all traffic" if record.version else f"{place}: done"
             return f"{text}, on deployment {record.deployment}" if record.deployment else text

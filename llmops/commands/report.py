@@ -34,8 +34,8 @@ def report(
 ) -> int:
     """Render verdicts that earlier steps recorded.
 
-    One verdict is annotated and summarized on the CI system's page. Of several, an overview is: the jobs that recorded
-    them have told the rest.
+    On the CI system's page of the run, what they say in short is shown. A single verdict's limits that were not met are
+    annotated, unless `expected` is given: the jobs that recorded the verdicts have then done so.
 
     Args:
         verdict: a `verdict.json`, the folder that holds one, or a folder with several below it.
@@ -62,7 +62,7 @@ def report(
         context.write(_to_json(found, written, missing, is_single=len(found) == 1 and expected is None))
     else:
         _show(context, found, written, missing)
-        _tell_host(context, project, found, missing, output or verdict)
+        _tell_host(context, project, found, missing, output or verdict, told=expected is not None)
     return _worst(found, missing) if exit_code else ExitCode.PASS
 
 
@@ -101,12 +101,18 @@ def _show(context: Context, found: Sequence[Found], written: Sequence[dict[str, 
 
 
 def _tell_host(
-    context: Context, project: Project | None, found: Sequence[Found], missing: Sequence[str], folder: Path
+    context: Context,
+    project: Project | None,
+    found: Sequence[Found],
+    missing: Sequence[str],
+    folder: Path,
+    *,
+    told: bool,
 ) -> None:
     from llmops.reports.comment import render_comment
 
     verdicts = [one.verdict for one in found]
-    if len(found) == 1 and not missing:
+    if len(found) == 1 and not told:
         annotate_verdicts(context, project, verdicts)
     if context.host.name != "none":
         place = (folder if folder.is_dir() or not folder.suffix else folder.parent) / OVERVIEW

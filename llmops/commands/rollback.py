@@ -66,7 +66,7 @@ def rollback(
             raise _nothing(target)
         result.reason = result.reason or reason
         wanted = replace(wanted, version=choice.place.version if choice.place else "")
-        return release.conclude(wanted, result, json_output=json_output, quiet=_already(target, choice))
+        return release.conclude(wanted, result, json_output=json_output, quiet=_already(target, choice, to))
 
 
 def _nothing(target: Target) -> UsageError:
@@ -78,7 +78,9 @@ def _nothing(target: Target) -> UsageError:
     )
 
 
-def _already(target: Target, choice: RollbackChoice) -> str:
+def _already(target: Target, choice: RollbackChoice, to: str | None) -> str:
+    if to is not None:
+        return f"{target.endpoint}: version {to} has all traffic already."
     serving = f"; {choice.place.deployment} (version {choice.place.version}) serves" if choice.place else ""
     return (
         f"{target.endpoint}: the last rollout was turned back already{serving}.\n"

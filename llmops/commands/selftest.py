@@ -83,7 +83,7 @@ def describe(prepared: Prepared, clean: Outcome, planted: Sequence[Planted]) -> 
     lines = [f"{prepared.experiment.name}: {prepared.dataset.rows} rows; the unchanged flow against itself: {clean}"]
     if clean == "inconclusive":
         lines.append(
-            "  The gate is inconclusive with nothing wrong, so only a fail counts as stopped; see `llmops gate --power`."
+            "  The gate is inconclusive with nothing wrong: only a fail counts as stopped; see `llmops gate --power`."
         )
     for one in planted:
         name = f"{one.plant}: {one.description}"

@@ -38,7 +38,7 @@ class Rows:
         baseline_problem: see `Evidence`.
     """
 
-    design: Design = Design()
+    design: Design = field(default_factory=Design)
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     earlier: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     baseline_problem: str = ""

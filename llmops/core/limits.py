@@ -41,7 +41,7 @@ class MetricSpec:
         default=None,
     )
     kind: MetricKind = setting(
-        "What the number is: proportion (0 or 1 per row), mean, percentile, sum, or opaque: formed by the evaluator alone.",
+        "What the number is: proportion (0 or 1 per row), mean, percentile, sum, or opaque (the evaluator's own).",
         default="mean",
     )
     higher_is_better: bool = setting("Whether a larger number is better.", default=True)
@@ -106,7 +106,7 @@ class Gate:
     )
     sequential: bool = setting("Whether to stop asking for rows once the verdict is certain.", default=False)
     add_repeats: bool = setting(
-        "Whether `llmops check --add-repeats K` may measure again later: every look, the first too, then needs more evidence.",
+        "Whether `check --add-repeats K` may measure again: every look, the first too, then needs more evidence.",
         default=False,
     )
     seed: int = setting("Decides the order of the rows when the gate is sequential.", default=0)

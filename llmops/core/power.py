@@ -163,7 +163,7 @@ def nearest_mean(
 
 
 def rows_for(rule: Rule, spread: Spread, mean: float, limit: float, *, at_least: bool, alpha: float) -> int | None:
-    """Return the rows that pass a true mean in 80 % of runs; None above `MOST_ROWS` or when the mean breaks the limit."""
+    """Return the rows that pass a true mean in 80 % of runs; None above `MOST_ROWS` or beyond the limit."""
     if (mean <= limit) if at_least else (mean >= limit):
         return None
 

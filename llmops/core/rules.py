@@ -65,7 +65,7 @@ class Rule:
         """What the rule's error rates are worth, in words."""
         if self.is_guaranteed:
             return "guaranteed"
-        return f"approximate, no guarantee: wrong up to {self.simulated_percent} % of the time in simulations, nominally 5 %"
+        return f"approximate, no guarantee: in simulations wrong up to {self.simulated_percent} % of the time, not 5 %"
 
 
 def choose_rule(sample: Sample, method: Method, *, has_many_looks: bool) -> Rule | None:
@@ -187,7 +187,7 @@ def _at_most(tally: Tally, limit: float) -> int:
 
 
 def _spent(p_value: float, look: int) -> float:
-    """Pay for several looks: the k-th has 6 / (pi k)^2 of the error, which add up to all of it; one look pays nothing."""
+    """Pay for several looks: the k-th has 6 / (pi k)^2 of the error, in sum all of it; a single look pays nothing."""
     return min(1.0, p_value * (math.pi * look) ** 2 / 6.0) if look else p_value
 
 
@@ -223,7 +223,7 @@ def _student_below(sample: Sample, limit: float, enough: float) -> float:  # noq
 def _moments(tally: Tally) -> Moments:
     n = sum(count for _, count in tally)
     mean = math.fsum(value * count for value, count in tally) / n
-    if n < 2:  # noqa: PLR2004 one value has no deviation
+    if n < 2:  # one value has no deviation
         return Moments(n, mean, math.inf)
     return Moments(n, mean, math.sqrt(math.fsum(count * (value - mean) ** 2 for value, count in tally) / (n - 1)))
 
@@ -258,7 +258,7 @@ def percentile_shift(candidate: Sample, baseline: Sample, limit: float, *, at_le
 
 
 def _shift_above(candidate: Tally, baseline: Tally, share: float, limit: float) -> float:
-    """Return the smallest alpha at which the candidate's lower bound is `limit` or more above the baseline's upper one."""
+    """Return the smallest alpha at which the candidate's lower bound is `limit` above the baseline's upper one."""
     new, old = (tuple(value for value, count in tally for _ in range(count)) for tally in (candidate, baseline))
 
     def is_shown(alpha: float) -> bool:

@@ -43,7 +43,8 @@ from llmops.releases import Manifest
 _BUSY = (0, 429, 502, 503, 504)
 _NOT_THE_FLOW = (*_BUSY, 401, 403, 404)
 """Statuses that say nothing of the flow: it was not reached, or not allowed to answer."""
-_RETRIES_S = (1.0, 3.0)
+_RETRIES_S = (1.0, 3.0, 9.0, 27.0)
+"""Waits before a request is sent again that met a busy service."""
 
 
 class _Question(NamedTuple):

@@ -131,6 +131,8 @@ def _connection_inputs(tree: FileTree, folder: str, node: Node) -> list[str]:
 
 
 def _connection_parameters(source: bytes) -> list[str]:
+    if b"Connection" not in source:
+        return []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -6,11 +6,12 @@ Source: docs.github.com/rest, issues/comments and checks/runs, API version 2022-
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmops.errors import TransientError, UsageError
 from llmops.hosts.host import Annotation, Env, Level
@@ -32,6 +33,13 @@ _CONCLUSIONS: Mapping[State, str] = {
     "error": "failure",
 }
 _LEVELS: Mapping[Level, str] = {"error": "failure", "warning": "warning", "note": "notice"}
+
+
+class FinishedRun(NamedTuple):
+    """A run that has ended: the address of its page, and GitHub's word for how."""
+
+    link: str
+    conclusion: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,21 +141,56 @@ def open_github_pull_request(
     if not token:
         raise UsageError.of("no token", where="$GITHUB_TOKEN", fix="Give the step `env: GITHUB_TOKEN`.")
     event = _read_event(env.get("GITHUB_EVENT_PATH", ""))
-    pull_request = event.get("pull_request")
-    if not isinstance(pull_request, dict) or not isinstance(pull_request.get("number"), int):
-        raise UsageError.of("this job runs for no pull request", where="$GITHUB_EVENT_PATH")
+    repository = env.get("GITHUB_REPOSITORY", "")
     client = RestClient(
         env.get("GITHUB_API_URL", "https://api.github.com"),
         authorization=f"Bearer {token}",
         headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
         sleep=sleep,
     )
-    return GitHubPullRequest(
-        client=client,
-        repository=env.get("GITHUB_REPOSITORY", ""),
-        number=pull_request["number"],
-        commit=str((pull_request.get("head") or {}).get("sha", "")),
-        author=author,
+    run = event.get("workflow_run")
+    found = _find_by_run(client, repository, run) if isinstance(run, dict) else event.get("pull_request")
+    if not isinstance(found, dict) or not isinstance(found.get("number"), int):
+        raise UsageError.of("this job runs for no pull request", where="$GITHUB_EVENT_PATH")
+    commit = str((found.get("head") or {}).get("sha", ""))
+    return GitHubPullRequest(client=client, repository=repository, number=found["number"], commit=commit, author=author)
+
+
+def describe_finished_run(env: Env) -> FinishedRun | None:
+    """Say which run this job reports on, when it was started by the end of another one; None otherwise.
+
+    What that run left behind was made by code of the pull request. This comes from GitHub.
+    """
+    run = _read_event(env.get("GITHUB_EVENT_PATH", "")).get("workflow_run")
+    if not isinstance(run, dict) or not isinstance(run.get("id"), int):
+        return None
+    server = env.get("GITHUB_SERVER_URL", "https://github.com")
+    link = f"{server}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{run['id']}"
+    conclusion = str(run.get("conclusion"))
+    return FinishedRun(link=link, conclusion=conclusion if re.fullmatch("[a-z_]+", conclusion) else "unknown")
+
+
+def _find_by_run(client: RestClient, repository: str, run: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Find the open pull request whose newest commit a run has judged.
+
+    The event lists none for a fork. The number is never taken from what the run left behind.
+
+    Raises:
+        UsageError: the run was for no pull request, or there are newer commits by now.
+    """
+    owner = ((run.get("head_repository") or {}).get("owner") or {}).get("login")
+    if run.get("event") != "pull_request" or not owner:
+        raise UsageError.of("the run was for no pull request", where="$GITHUB_EVENT_PATH")
+    params = {"head": f"{owner}:{run.get('head_branch')}", "state": "open", "per_page": "100"}
+    for page in client.pages(f"repos/{repository}/pulls", params=params):
+        for found in page:
+            if (found.get("head") or {}).get("sha") == run.get("head_sha"):
+                return dict(found)
+    raise UsageError.of(
+        "no open pull request stands at the commit that was checked",
+        where="$GITHUB_EVENT_PATH",
+        found=str(run.get("head_sha"))[:40],
+        fix="A newer run reports on newer commits.",
     )
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmops.commands.comment import comment
+from llmops.commands.recorded import MOST_BYTES
 from llmops.errors import UsageError
 from llmops.records import write_record
 from tests.hosts.azure_double import AzureRepos
-from tests.hosts.github_double import FORBIDDEN, GitHub
+from tests.hosts.github_double import COMMIT, FORBIDDEN, NUMBER, GitHub
 from tests.hosts.rest_double import serve
 from tests.hosts.surroundings import build_context
 from tests.reports.verdicts import build_verdict, failed_verdict, hostile_verdict
@@ -105,3 +107,111 @@ def test_on_azure_a_thread_and_a_status_are_made(results: Path, tmp_path: Path) 
 def test_a_key_that_could_end_the_hidden_mark_is_refused(results: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a key"):
         comment(context=build_context(tmp_path), verdict=results, key="a --> b")
+
+
+def pull(number: int = NUMBER, sha: str = COMMIT) -> dict[str, Any]:
+    """A pull request as the list of the API shows it."""
+    return {"number": number, "state": "open", "head": {"label": "fork:feature", "ref": "feature", "sha": sha}}
+
+
+def report_on_fork(github: GitHub, results: Path, tmp_path: Path, **changes: Any) -> list[str]:
+    """Comment as the trusted half does, after a fork's run has ended."""
+    lines: list[str] = []
+    context = build_context(tmp_path, lines, env=github.finished_run(tmp_path, **changes))
+    assert comment(context=context, verdict=results) == 0
+    return lines
+
+
+def test_a_forks_finished_run_is_commented_on_the_pull_request_at_its_commit(
+    github: GitHub, results: Path, tmp_path: Path
+) -> None:
+    github.pulls = [pull(6, "0" * 40), pull()]
+    assert report_on_fork(github, results, tmp_path) == ["The comment was created."]
+    body = github.comments[0]["body"]
+    assert "[Run and report files](https://github.com/octo/cat/actions/runs/4711)" in body
+    assert "_Told by the pull request's own run, which ended with failure._" in body
+
+
+def test_verdicts_that_pass_do_not_hide_that_the_run_failed(github: GitHub, results: Path, tmp_path: Path) -> None:
+    github.pulls = [pull()]
+    context = build_context(tmp_path, env=github.finished_run(tmp_path))
+    comment(context=context, verdict=results / "b", status=True)
+    assert github.check_runs[0]["conclusion"] == "failure"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"head_sha": "a" * 40}, "no open pull request stands at the commit that was checked"),
+        ({"head_branch": "other"}, "no open pull request stands at the commit that was checked"),
+        ({"event": "push"}, "the run was for no pull request"),
+        ({"head_repository": None}, "the run was for no pull request"),
+    ],
+)
+def test_a_run_that_fits_no_pull_request_is_commented_nowhere(
+    github: GitHub, results: Path, tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    github.pulls = [pull()]
+    (line,) = report_on_fork(github, results, tmp_path, **changes)
+    assert reason in line
+    assert github.comments == []
+
+
+def test_the_number_of_the_pull_request_is_never_taken_from_the_artifact(
+    github: GitHub, results: Path, tmp_path: Path
+) -> None:
+    github.pulls = [pull()]
+    for name in ("pr_number", "event.json", "number.txt"):
+        (results / name).write_text("1")
+    report_on_fork(github, results, tmp_path)
+    assert all("/issues/7/" in call for call in github.calls if "comments" in call)
+
+
+def deep() -> str:
+    return "[" * 200_000 + "]" * 200_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        deep(),
+        '{"kind": "verdict", "schema_version": 1}',
+        '{"kind": "verdict", "schema_version": 99}',
+        '{"kind": "run", "schema_version": 1}',
+        "\x00",
+        "9" * 10_000,
+    ],
+)
+def test_a_poisoned_verdict_is_refused_before_anything_is_posted(
+    github: GitHub, results: Path, tmp_path: Path, content: str
+) -> None:
+    (results / "a" / "verdict.json").write_text(content)
+    with pytest.raises(UsageError):
+        comment(context=build_context(tmp_path, env=github.finished_run(tmp_path)), verdict=results)
+    assert github.calls == []
+
+
+@pytest.mark.parametrize("name", ["../up", "/abs", "a/b", "", "a b", "-x\n", "x\n::error::y", "@me", "<b>"])
+def test_an_artifact_with_a_name_that_is_none_is_refused(
+    github: GitHub, results: Path, tmp_path: Path, name: str
+) -> None:
+    write_record(results / "a" / "verdict.json", build_verdict(experiment=name))
+    with pytest.raises(UsageError, match="not an experiment's name"):
+        comment(context=build_context(tmp_path, env=github.finished_run(tmp_path)), verdict=results)
+
+
+def test_an_oversized_verdict_is_refused_unread(github: GitHub, results: Path, tmp_path: Path) -> None:
+    with (results / "a" / "verdict.json").open("ab") as handle:
+        handle.truncate(MOST_BYTES + 1)
+    with pytest.raises(UsageError, match="not a verdict to be read"):
+        comment(context=build_context(tmp_path, env=github.finished_run(tmp_path)), verdict=results)
+
+
+def test_two_verdicts_of_one_experiment_are_refused(github: GitHub, results: Path, tmp_path: Path) -> None:
+    write_record(results / "b" / "verdict.json", failed_verdict(experiment="alpha"))
+    with pytest.raises(UsageError, match="two verdicts of one experiment"):
+        comment(context=build_context(tmp_path, env=github.finished_run(tmp_path)), verdict=results)

@@ -39,7 +39,9 @@ def test_a_machine_can_read_the_plan(project: TinyProject) -> None:
 
 def test_a_plain_comparison_has_no_error_rates_to_plan_for(project: TinyProject) -> None:
     project.replace("config/experiments/tiny.yaml", ", confidence: 0.95", "")
-    assert "a plain comparison: without `confidence` it has no error rates" in project.run("gate", "--power", "tiny").out
+    assert (
+        "a plain comparison: without `confidence` it has no error rates" in project.run("gate", "--power", "tiny").out
+    )
 
 
 def test_a_gate_without_an_evaluation_is_a_usage_error(project: TinyProject) -> None:

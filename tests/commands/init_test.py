@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from llmops.commands.context import Context
+from llmops.commands.init import init, parse_thresholds
+from llmops.commands.init_plan import Wishes
 from llmops.commands.lint import lint_project
 from llmops.config.load import load_project
+from llmops.errors import UsageError
+from llmops.hosts.progress import ProgressDisplay
 from tests.projects import FLOWS, TinyProject
 
 WRITTEN = ("config/experiments/answer.yaml", "config/environments/local.yaml", ".gitignore", ".gitattributes")
@@ -129,3 +136,38 @@ def test_connections_are_written_for_what_the_environment_offers(repository: Tin
     shutil.rmtree(repository.root / "config")
     assert repository.run("init", "--yes", env=real).code == 0
     assert load_project(repository.root).environments["local"].connections["model"].type == "open_ai"
+
+
+def test_a_person_at_a_terminal_is_asked_and_the_answers_hold(repository: TinyProject) -> None:
+    shutil.copytree(FLOWS / "score", repository.root / "flows/score")
+    asked: list[str] = []
+    answers = {"CI system": "azure-pipelines", "Backend for deployments": "azure"}
+
+    def ask(question: str, choices: Sequence[str], default: str) -> str:
+        asked.append(question)
+        wanted = answers.get(question, "accuracy=0.25" if not choices else default)
+        assert not choices or wanted in choices
+        return wanted
+
+    context = Context(
+        folder=repository.root,
+        env={},
+        write=asked.append,
+        say=asked.append,
+        progress=ProgressDisplay(io.StringIO(), is_terminal=False),
+    )
+    assert init(context=context, wishes=Wishes(), install=False, ask=ask) == 0
+    project = load_project(repository.root)
+    assert [limit.min for limit in project.experiments["answer"].gate.thresholds] == [0.25]
+    assert {name: item.backend for name, item in project.environments.items()} == {
+        "dev": "azure",
+        "local": "local",
+        "prod": "azure",
+    }
+    assert "service connection" in (repository.root / "config/cloud-checklist.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["accuracy", "=0.5", "accuracy=high"])
+def test_a_threshold_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a threshold"):
+        parse_thresholds([text])

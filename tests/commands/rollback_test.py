@@ -71,6 +71,7 @@ def test_a_deploy_that_died_half_way_is_given_up(shop: Shop) -> None:
     assert "3" in shop.serving()
     assert shop.rollback() == 0
     assert shop.serving() == {"2": 100}
+    assert "the rollout that was under way is ended" in shop.out[-1]
 
 
 def test_without_any_rollout_there_is_nothing_to_return_to(shop: Shop) -> None:
@@ -78,3 +79,10 @@ def test_without_any_rollout_there_is_nothing_to_return_to(shop: Shop) -> None:
     shop.deploy()
     with pytest.raises(UsageError, match="there is nothing to return to"):
         shop.rollback()
+
+
+def test_rolling_back_to_what_serves_says_already_so(shop: Shop) -> None:
+    shop.register()
+    shop.deploy()
+    assert shop.rollback(to="1") == 0
+    assert shop.out[-1] == "tiny-dev: version 1 has all traffic already."

@@ -39,7 +39,9 @@ def test_it_finds_from_what_size_on_each_regression_is_stopped(tmp_path: Path) -
 @pytest.mark.slow
 def test_a_gate_that_is_inconclusive_with_nothing_wrong_says_so(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
-    project.replace("config/experiments/tiny.yaml", PLAIN, "- {metric: accuracy, max_regression: 0.01, confidence: 0.95}")
+    project.replace(
+        "config/experiments/tiny.yaml", PLAIN, "- {metric: accuracy, max_regression: 0.01, confidence: 0.95}"
+    )
     text = selftest(project)
     assert "20 rows; the unchanged flow against itself: inconclusive" in text
     assert "only a fail counts as stopped" in text

@@ -39,7 +39,8 @@ def test_wrong_answers_stay_within_the_error_rate(cell: Cell) -> None:
 @pytest.mark.slow
 def test_rerunning_the_rule_of_the_mean_lets_nearly_all_regressions_through() -> None:
     tally = simulate(Cell(n=60, points=-6.0, discordance=0.2), PULLS, seed=7)
-    assert tally.peers["re-run"] > 0.9 > 0.05 > tally.passed / PULLS
+    assert tally.peers["re-run"] > 0.9
+    assert tally.passed / PULLS < 0.05
 
 
 @pytest.mark.slow

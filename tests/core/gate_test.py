@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import inf, nan
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,7 @@ from tests.core.pull_requests import ACCURACY, Row, findings, gate, scores, verd
 RIGHT, WRONG = 1.0, 0.0
 
 
-def judge_logged(value: object, *, rows: int = 20, **limits: float) -> Finding:
+def judge_logged(value: object, *, rows: int = 20, **limits: Any) -> Finding:
     """Judge one logged metric that does not follow from rows."""
     (metric,) = aggregate(
         Logged(evaluator="quality", metrics={"f1": value}), scores([0.5] * rows), {"f1": MetricSpec(kind="opaque")}
@@ -81,7 +83,7 @@ def test_unmeasured_rows_beyond_what_may_be_lost_could_have_failed() -> None:
     ],
 )
 def test_a_plain_comparison_counts_failed_rows_as_wrong_and_holds_for_every_unmeasured_row(
-    rows: list[Row], expected: FindingOutcome
+    rows: Sequence[Row], expected: FindingOutcome
 ) -> None:
     (finding,) = findings(gate(None, min=0.8), rows)
     assert finding.outcome == expected
@@ -114,7 +116,7 @@ def test_without_a_baseline_a_regression_limit_is_skipped_and_the_others_decide(
     assert (skipped.outcome, held.outcome) == ("skipped", "pass")
 
 
-def paired(gains: int, losses: int, same: int) -> tuple[list[Row], list[Row]]:
+def paired(gains: int, losses: int, same: int) -> tuple[Sequence[Row], Sequence[Row]]:
     candidate = [RIGHT] * gains + [WRONG] * losses + [RIGHT] * same
     return list(candidate), [WRONG] * gains + [RIGHT] * losses + [RIGHT] * same
 
@@ -150,7 +152,7 @@ def test_an_unmeasured_row_counts_against_a_pass_and_against_a_fail() -> None:
     limits = gate(max_regression=0.1)
     assert verdict(limits, [RIGHT] * 60, [RIGHT] * 60) == "pass"
     assert verdict(limits, [RIGHT] * 55 + ["unmeasured"] * 5, [RIGHT] * 60) == "inconclusive"
-    lost: list[Row] = [WRONG] * 15 + [RIGHT] * 45
+    lost: Sequence[Row] = [WRONG] * 15 + [RIGHT] * 45
     assert verdict(limits, lost, [RIGHT] * 60) == "fail"
     assert verdict(limits, ["unmeasured"] * 15 + [RIGHT] * 45, [RIGHT] * 60) == "inconclusive"
 
@@ -181,7 +183,7 @@ BOUNDED = MetricSpec(score="correct", bounds=(0.0, 5.0))
 
 
 def test_a_mean_without_bounds_is_decided_only_where_approximation_is_asked_for() -> None:
-    rows: list[Row] = [3.0, 4.0, 5.0] * 30
+    rows: Sequence[Row] = [3.0, 4.0, 5.0] * 30
     (refused,) = findings(gate(min=3.0), rows, None, UNBOUNDED)
     assert (refused.outcome, "declare its bounds" in refused.message) == ("inconclusive", True)
     (found,) = findings(gate(min=3.0, method="approximate"), rows, None, UNBOUNDED)
@@ -217,7 +219,7 @@ LATENCY = MetricSpec(score="correct", kind="percentile", percentile=90, higher_i
 
 
 def test_a_percentile_is_decided_by_the_order_of_the_rows() -> None:
-    rows: list[Row] = [1.0 + index / 100 for index in range(100)]
+    rows: Sequence[Row] = [1.0 + index / 100 for index in range(100)]
     (finding,) = findings(gate(max=2.5), rows, None, LATENCY)
     assert (finding.outcome, finding.rule, finding.value) == ("pass", "order statistics", rows[89])
     assert verdict(gate(max=1.9), rows, None, LATENCY) == "inconclusive"
@@ -225,14 +227,14 @@ def test_a_percentile_is_decided_by_the_order_of_the_rows() -> None:
 
 
 def test_failed_rows_are_infinitely_slow() -> None:
-    rows: list[Row] = [1.0] * 80 + ["failed"] * 20
+    rows: Sequence[Row] = [1.0] * 80 + ["failed"] * 20
     assert verdict(gate(max=1000.0), rows, None, LATENCY) == "fail"
     assert verdict(gate(max=1000.0), [1.0] * 99 + ["failed"], None, LATENCY) == "pass"
 
 
 def test_the_change_of_a_percentile_is_bounded_on_both_sides() -> None:
-    old: list[Row] = [1.0 + index / 100 for index in range(100)]
-    slow: list[Row] = [3.0 + index / 100 for index in range(100)]
+    old: Sequence[Row] = [1.0 + index / 100 for index in range(100)]
+    slow: Sequence[Row] = [3.0 + index / 100 for index in range(100)]
     assert verdict(gate(max_regression=0.5), old, old, LATENCY) == "pass"
     assert verdict(gate(max_regression=0.5), slow, old, LATENCY) == "fail"
     assert verdict(gate(max_regression=1.98), slow, old, LATENCY) == "inconclusive"
@@ -258,7 +260,7 @@ def test_each_slice_has_to_hold_and_a_small_one_says_what_it_lacks() -> None:
 
 
 def test_a_bad_slice_fails_although_the_whole_holds() -> None:
-    rows: list[Row] = [RIGHT] * 300 + [WRONG] * 20
+    rows: Sequence[Row] = [RIGHT] * 300 + [WRONG] * 20
     slices = {"language": ["en"] * 300 + ["de"] * 20}
     outcomes = [one.outcome for one in findings(gate(min=0.8, slices=["language"]), rows, slices=slices)]
     assert outcomes == ["pass", "fail", "pass"]
@@ -272,7 +274,7 @@ def test_an_inconclusive_limit_blocks_unless_it_only_warns() -> None:
 
 
 def test_many_limits_need_more_evidence_to_fail_and_no_more_to_pass() -> None:
-    rows: list[Row] = [RIGHT] * 70 + [WRONG] * 30
+    rows: Sequence[Row] = [RIGHT] * 70 + [WRONG] * 30
     metric = {"quality.m": ACCURACY}
     alone = findings(gate(min=0.78), rows)[0]
     assert (alone.outcome, alone.p_adjusted) == ("fail", alone.p_fail)
@@ -291,7 +293,7 @@ def test_many_limits_need_more_evidence_to_fail_and_no_more_to_pass() -> None:
 
 
 def test_where_looks_may_follow_the_first_one_already_pays_for_them() -> None:
-    rows: list[Row] = [RIGHT] * 92 + [WRONG] * 8
+    rows: Sequence[Row] = [RIGHT] * 92 + [WRONG] * 8
     assert verdict(gate(min=0.85), rows) == "pass"
     (finding,) = findings(gate(min=0.85, add_repeats=True), rows)
     assert (finding.outcome, finding.rule) == ("inconclusive", "betting")
@@ -306,7 +308,7 @@ def test_the_message_names_bounds_p_values_and_the_rule() -> None:
 
 
 def test_the_bounds_are_where_the_verdict_turns() -> None:
-    rows: list[Row] = [RIGHT] * 90 + [WRONG] * 10
+    rows: Sequence[Row] = [RIGHT] * 90 + [WRONG] * 10
     (finding,) = findings(gate(min=0.5), rows, explain=True)
     assert finding.bounds is not None
     low, high = finding.bounds

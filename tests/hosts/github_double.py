@@ -38,6 +38,7 @@ class GitHub(Service):
 
     comments: list[dict[str, Any]] = field(default_factory=list)
     check_runs: list[dict[str, Any]] = field(default_factory=list)
+    pulls: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 100
 
     def add(self, login: str, body: str) -> None:
@@ -61,6 +62,22 @@ class GitHub(Service):
             "GITHUB_TOKEN": TOKEN,
         }
 
+    def finished_run(self, folder: Path, **changes: Any) -> dict[str, str]:
+        """Give the variables of a job that the end of a fork's run has started."""
+        env = self.environment(folder)
+        run = {
+            "id": 4711,
+            "event": "pull_request",
+            "conclusion": "failure",
+            "head_branch": "feature",
+            "head_sha": COMMIT,
+            "head_repository": {"full_name": "fork/cat", "owner": {"login": "fork"}},
+            "pull_requests": [],
+            **changes,
+        }
+        Path(env["GITHUB_EVENT_PATH"]).write_text(json.dumps({"action": "completed", "workflow_run": run}))
+        return env
+
     def answer(self, call: Call) -> Reply:
         """Check a request as GitHub does, and answer it."""
         self.expect(call.headers.get("accept") == "application/vnd.github+json", "Accept")
@@ -82,6 +99,10 @@ class GitHub(Service):
         has_more = page * size < len(self.comments)
         following = f'<{self.url}{call.path}?per_page={size}&page={page + 1}>; rel="next"'
         return Reply(200, shown, {"Link": following} if has_more else {})
+
+    def _list_pulls(self, call: Call) -> Reply:
+        self.expect(call.query.get("state") == "open", "state")
+        return Reply(200, [one for one in self.pulls if one["head"]["label"] == call.query["head"]])
 
     def _create(self, call: Call) -> Reply:
         if refused := self._refuse(call):
@@ -135,6 +156,7 @@ _ROUTES: dict[tuple[str, str], Any] = {
     ("GET", _COMMENTS): GitHub._list,
     ("POST", _COMMENTS): GitHub._create,
     ("PATCH", rf"/repos/{REPOSITORY}/issues/comments/(\d+)"): GitHub._update,
+    ("GET", rf"/repos/{REPOSITORY}/pulls"): GitHub._list_pulls,
     ("GET", rf"/repos/{REPOSITORY}/commits/([0-9a-f]{{40}})/check-runs"): GitHub._list_checks,
     ("POST", rf"/repos/{REPOSITORY}/check-runs"): GitHub._create_check,
     ("PATCH", rf"/repos/{REPOSITORY}/check-runs/(\d+)"): GitHub._update_check,

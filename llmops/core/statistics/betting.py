@@ -1,4 +1,4 @@
-"""Bets against a limit: bounds on a mean of bounded values that hold for any n, any distribution and any number of looks.
+"""Bets against a limit: tests of a mean of bounded values that hold for any n, any distribution, any number of looks.
 
 A gambler who believes that the mean is larger than `limit` stakes a fixed share on every row and multiplies the
 capital by 1 + share * (value - limit). If the mean is at most `limit`, the capital is expected never to grow, so that

@@ -145,7 +145,7 @@ class _Region:
         return total
 
     def least(self, losses: int) -> int:
-        """Return the smallest number of gains that is enough evidence beside these losses; n - losses + 1 if none is."""
+        """Return the smallest number of gains that is enough beside these losses; n - losses + 1 if none is."""
         found = self._least.get(losses)
         if found is None:
             found = self._search(losses)
@@ -203,5 +203,5 @@ def tango(pairs: Pairs, confidence: float = 0.95) -> Interval:
 
 
 def tango_above(pairs: Pairs, limit: float) -> float:
-    """Return the approximate p-value of "the mean difference is at most `limit`": the test that Tango's interval inverts."""
+    """Return the approximate p-value of "the mean difference is at most `limit`", by Tango's score."""
     return STANDARD_NORMAL.cdf(-tango_score(pairs, limit))

@@ -31,7 +31,8 @@ def check_entry(subject: Subject) -> Iterator[Finding]:
         message = f"there is no module '{module_name}'"
         yield Finding(code="LL501", place=place, message=message, fix=near_match(module_name, known))
     elif module.tree is not None:
-        yield from _check_callable(subject, module.tree, module_name, name)
+        tree = _follow_import(subject, module.tree, name) or module.tree
+        yield from _check_callable(subject, tree, module_name, name)
 
 
 def check_prompty(subject: Subject) -> Iterator[Finding]:
@@ -60,6 +61,17 @@ def _find_module(subject: Subject, dotted: str) -> Module | None:
         inside = key.removeprefix(IMPORTED).removeprefix("src/")
         if key.startswith(IMPORTED) and inside in (f"{path}.py", f"{path}/__init__.py"):
             return parse_module(read(subject.tree, source.path), key.removeprefix(IMPORTED))
+    return None
+
+
+def _follow_import(subject: Subject, tree: ast.Module, name: str, *, steps: int = 5) -> ast.Module | None:
+    """Find the module that a module takes a name from; None when it is not of the flow, or comes under another name."""
+    for item in tree.body if steps else ():
+        if isinstance(item, ast.ImportFrom) and item.module and not item.level:
+            taken = any(alias.name == name and alias.asname in (None, name) for alias in item.names)
+            found = _find_module(subject, item.module) if taken else None
+            if found is not None and found.tree is not None:
+                return _follow_import(subject, found.tree, name, steps=steps - 1) or found.tree
     return None
 
 

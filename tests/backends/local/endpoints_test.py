@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -20,6 +21,20 @@ from llmops.core.endpoint import Lease
 from llmops.errors import LeaseHeldError, LeaseLostError, UsageError
 from tests.backends.local.conftest import NAME, Place, wait_for
 from tests.backends.packages import echo_flow, llm_flow
+
+STREAM = """\
+import os
+import time
+
+from promptflow.core import tool
+
+@tool
+def answer(question: str):
+    yield "first "
+    while not os.path.exists(question):
+        time.sleep(0.01)
+    yield "last"
+"""
 
 
 class Reply(NamedTuple):
@@ -311,3 +326,21 @@ def test_a_lease_that_was_taken_over_cannot_be_renewed(place: Place) -> None:
         place.endpoints.renew_lease(old, duration_s=60)
     with pytest.raises(LeaseHeldError, match="found bo until"):
         acquire("ana", 60)
+
+
+def test_a_streamed_answer_passes_the_router_piece_by_piece(place: Place) -> None:
+    flow = echo_flow(place.root / "stream")
+    (flow / "answer.py").write_text(STREAM)
+    place.deploy("first", place.register(flow))
+    place.wait_until("first", "healthy")
+    place.endpoints.update_endpoint(NAME, traffic={"first": 100})
+    stored, go_on = place.endpoints.stored(NAME), place.root / "go-on"
+    headers = {"authorization": f"Bearer {stored.keys['primary']}", "accept": "text/event-stream"}
+    connection = http.client.HTTPConnection("127.0.0.1", stored.port, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("POST", "/score", json.dumps({"question": str(go_on)}), headers)
+        response = connection.getresponse()
+        first = response.readline()
+        go_on.touch()
+        rest = response.read()
+    assert (b"first" in first, b"last" in first, b"last" in rest) == (True, False, True)

@@ -86,10 +86,10 @@ def test_between_the_points_of_the_grid_the_chance_is_at_most_two_percent_larger
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cases = [
-        (Pairs(g, l, n), m)
+        (Pairs(gains, losses, n), m)
         for n in (30, 90)
-        for g in range(0, 14, 2)
-        for l in range(0, 8)
+        for gains in range(0, 14, 2)
+        for losses in range(8)
         for m in (-0.08, -0.02, 0.03)
     ]
     coarse = [paired_above.__wrapped__(pairs, limit) for pairs, limit in cases]

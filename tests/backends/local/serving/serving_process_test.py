@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import pytest
 
 from llmops.backends.local.serving.serving_process import FlowRefusedError, ServingProcess, ServingSpec
 from llmops.backends.local.serving.upstream import Upstream
+from llmops.engine.standin.process import StandInProcess
+from tests.backends.packages import echo_flow
 
 MODULE = """\
 import sys
@@ -87,3 +89,92 @@ def test_what_the_flow_prints_is_in_the_log_without_secrets(tmp_path: Path) -> N
 def test_a_function_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FlowRefusedError, match="AttributeError: module 'greet' has no attribute 'nobody'"):
         ask(tmp_path, "greet:nobody")
+
+
+PROMPTY = """\
+---
+name: summary
+model:
+  api: chat
+  configuration: {type: openai, connection: model, model: any}
+  parameters: {max_tokens: 64}
+inputs:
+  text: {type: string}
+---
+system:
+Summarise.
+
+user:
+{{text}}
+"""
+STREAM = """\
+import os
+import time
+
+from promptflow.core import tool
+
+@tool
+def answer(question: str):
+    yield "first "
+    while not os.path.exists(question):
+        time.sleep(0.01)
+    yield "last"
+"""
+
+
+def promptflow_spec(folder: Path, kind: str, flow_file: str, connections: Mapping[str, Any]) -> ServingSpec:
+    return ServingSpec(
+        kind=kind, folder=folder, flow_file=flow_file, paths=[folder], python=sys.executable, connections=connections
+    )
+
+
+def test_a_prompty_is_served(tmp_path: Path) -> None:
+    (tmp_path / "summary.prompty").write_text(PROMPTY)
+
+    async def run(base_url: str) -> tuple[int, bytes]:
+        values = {"type": "open_ai", "configs": {"base_url": base_url}, "secrets": {"api_key": "any"}}
+        wanted = promptflow_spec(tmp_path, "prompty", "summary.prompty", {"model": values})
+        process = await ServingProcess.start(wanted, tmp_path / "log")
+        try:
+            upstream = Upstream(process.port)
+            answer = await upstream.send("POST", b"/score", [], b'{"text": "A quiet ferry."}')
+            body = await answer.read()
+            upstream.close()
+            return answer.status, body
+        finally:
+            await process.stop()
+
+    with StandInProcess() as model:
+        status, body = asyncio.run(run(model.base_url))
+        assert (status, model.stats().calls) == (200, 1), body
+
+
+def test_a_streamed_answer_comes_piece_by_piece(tmp_path: Path) -> None:
+    flow = echo_flow(tmp_path)
+    (flow / "answer.py").write_text(STREAM)
+    signal = tmp_path / "go-on"
+
+    async def run() -> list[bytes]:
+        process = await ServingProcess.start(promptflow_spec(flow, "dag", "flow.dag.yaml", {}), tmp_path / "log")
+        try:
+            body = json.dumps({"question": str(signal)}).encode()
+            upstream = Upstream(process.port)
+            answer = await upstream.send("POST", b"/score", [(b"accept", b"text/event-stream")], body)
+            pieces = [piece async for piece in _releasing(answer.pieces(), signal.touch)]
+            assert not answer.is_whole
+            upstream.close()
+            return pieces
+        finally:
+            await process.stop()
+
+    pieces = asyncio.run(run())
+    assert b"first" in pieces[0]
+    assert b"last" not in pieces[0]
+    assert b"last" in b"".join(pieces)
+
+
+async def _releasing(pieces: AsyncIterator[bytes], release: Callable[[], None]) -> AsyncIterator[bytes]:
+    """Pass pieces on; let the flow go on once the first one is here."""
+    async for piece in pieces:
+        release()
+        yield piece

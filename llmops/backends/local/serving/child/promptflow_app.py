@@ -24,7 +24,17 @@ def load(message: dict[str, Any]) -> Any:
     app = create_app(
         engine="fastapi", extension_type="local", flow_file_path=str(flow_file), init=worker.init_of(message)
     )
+    if message["kind"] == "prompty":
+        _make_awaitable(app.flow_invoker.executor)
     return FailureMark(app)
+
+
+def _make_awaitable(executor: Any) -> None:
+    """Give a prompty's executor the coroutine that the serving app calls; promptflow-core 1.18.5 forgets to."""
+    from promptflow._utils.async_utils import sync_to_async
+
+    if not hasattr(executor, "_func_async"):
+        executor._func_async = sync_to_async(executor._func)  # noqa: SLF001 there is no public way
 
 
 def _write(definition: dict[str, Any], folder: Path) -> Path:
