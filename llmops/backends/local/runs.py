@@ -185,7 +185,7 @@ class _Job:
         self.progress.update(
             self.request.label, done=record.lines, total=record.lines, failed=record.failed, unmeasured=0
         )
-        return replace(record, cached=record.lines)
+        return replace(record, cached=record.lines, model_calls=None)
 
     async def _execute(self) -> RunRecord:
         self.progress.update(self.request.label, done=0, total=self._total)
