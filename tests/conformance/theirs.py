@@ -14,7 +14,7 @@ from typing import Any
 from tests.conformance.corpus import Case
 
 SCRIPT = Path(__file__).with_name("promptflow_cases.py")
-PROCESSES = 3
+PROCESSES = 2
 
 
 def run_theirs(python: Path, root: Path, cases: Sequence[Case], address: str, folder: Path) -> dict[str, Any]:

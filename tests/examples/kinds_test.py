@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def test_the_example_of_a_kind_passes(project: TinyProject, name: str) -> None:
 def test_an_agent_framework_workflow_passes_in_a_python_of_its_own(
     project: TinyProject, open_environment: dict[str, str]
 ) -> None:
-    answer = project.run("check", "triage-agents", "--baseline", "none", env=open_environment)
+    sealed = {name: "" for name in os.environ if name.lower() in {"http_proxy", "https_proxy", "all_proxy"}}
+    answer = project.run("check", "triage-agents", "--baseline", "none", env={**sealed, **open_environment})
     assert answer.code == 0, answer.out + answer.err
 
 
