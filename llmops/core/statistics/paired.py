@@ -68,14 +68,14 @@ def paired_below(pairs: Pairs, limit: float, enough: float = 1.0) -> float:
 
 
 @lru_cache(maxsize=256)
-def _discordances(n: int, least: float) -> Sequence[float]:
+def _discordances(n: int, least: float, growth: float = _GROWTH, first_step: float = _FIRST_STEP) -> Sequence[float]:
     """Return the grid from `least` to 1, ascending: steps grow with the distance from the nearer end."""
     start, end = math.asin(math.sqrt(least)), math.pi / 2
-    first = _FIRST_STEP / (2.0 * math.sqrt(n))
+    first = first_step / (2.0 * math.sqrt(n))
     rising, falling = [start], [end]
     while rising[-1] < falling[-1]:
-        rising.append(rising[-1] + max(first, _GROWTH * (rising[-1] - start)))
-        falling.append(falling[-1] - max(first, _GROWTH * (end - falling[-1])))
+        rising.append(rising[-1] + max(first, growth * (rising[-1] - start)))
+        falling.append(falling[-1] - max(first, growth * (end - falling[-1])))
     middle = (start + end) / 2
     angles = [*(a for a in rising if a <= middle), *(a for a in reversed(falling) if a > middle)]
     return tuple(min(1.0, max(least, math.sin(angle) ** 2)) for angle in angles)
