@@ -1,4 +1,7 @@
 class Shout:
+    def __init__(self) -> None:
+        self.lines = 0
+
     def __call__(self, word: str):
         return {"size": len(word)}
 
