@@ -2,6 +2,7 @@
 # make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
 # make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
 # make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
+# make test-conformance  compare flows of every kind with promptflow's own batch run; takes long
 # make lint           style, types, import directions, fresh lock files, pipelines
 # make bench          measure what docs/development.md promises
 # make lock           compile the lock files again; UPGRADE=1 takes the newest versions
@@ -18,7 +19,7 @@ BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: node-packages help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks lint-templates format bench lock clean setup setup-dev system
+.PHONY: node-packages help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks lint-templates format bench lock clean setup setup-dev system test-conformance
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -36,7 +37,10 @@ demo: setup
 	@$(BIN)/llmops check web-classification
 
 test: setup-dev system node-packages
-	@$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup --ignore=tests/conformance $(PYTEST_ARGS)
+
+test-conformance: setup-dev
+	@$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
 
 test-pythons:
 	@for version in 3.10 3.11 3.12; do \
