@@ -62,8 +62,8 @@ def test_valid_values_come_back_as_they_are(kind: str) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("gate", "treshold"), [], "gate.treshold: unknown key\n  expected 'thresholds', 'max_failed', 'max_unmeasured'\n  did you mean 'thresholds'?"),
-        (("gate", "zzz"), 1, "gate.zzz: unknown key\n  expected 'thresholds', 'max_failed', 'max_unmeasured'"),
+        (("gate", "treshold"), [], "gate.treshold: unknown key\n  expected 'thresholds', 'confidence', 'critical_share', 'target', 'sequential', 'add_repeats', 'seed', 'max_failed', 'max_unmeasured'\n  did you mean 'thresholds'?"),
+        (("gate", "zzz"), 1, "gate.zzz: unknown key\n  expected 'thresholds', 'confidence', 'critical_share', 'target', 'sequential', 'add_repeats', 'seed', 'max_failed', 'max_unmeasured'"),
         (("flow",), 3, "flow: wrong type\n  found 3\n  expected text\n  Put the value in quotes."),
         (("flow",), True, "flow: wrong type\n  found true\n  expected text\n  Put the value in quotes."),
         (("flow",), ["x"], "flow: wrong type\n  found a list\n  expected text"),

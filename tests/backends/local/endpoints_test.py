@@ -17,7 +17,7 @@ import pytest
 from llmops.backends.local.serving.request_log import tail
 from llmops.backends.local.serving.router_process import RunningRouter, find_router
 from llmops.config.model import Connection
-from llmops.core.endpoint import Lease
+from llmops.core.endpoint import Lease, Window
 from llmops.errors import LeaseHeldError, LeaseLostError, UsageError
 from tests.backends.local.conftest import NAME, Place, wait_for
 from tests.backends.packages import echo_flow, llm_flow
@@ -145,7 +145,12 @@ def test_wrong_inputs_are_the_callers_error_and_what_a_node_raises_is_the_flows(
     start = pair.endpoints.now()
     answers = [pair.endpoints.score(NAME, inputs) for inputs in ({"other": "x"}, {"question": "raise:no"})]
     assert [answer.status for answer in answers] == [400, 400]
-    assert pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())["first"].errors == 1
+
+    def window() -> Window:
+        return pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())["first"]
+
+    wait_for(lambda: window().requests == 2)  # a request counts once its answer has left
+    assert window().errors == 1
 
 
 def test_the_description_and_the_health_are_served(pair: Place) -> None:
