@@ -29,6 +29,9 @@ class Task(Generic[T]):
 
 
 GROW_INTERVAL_S = 1.0
+GROW_AFTER = 4
+"""Intervals in a row that all processes must compute before another is worth its start of about two seconds."""
+
 SATURATED = 0.85
 """Share of one core from which on a worker process is taken to be the bottleneck."""
 
@@ -107,11 +110,14 @@ class LineRunner:
 
     async def _grow(self) -> None:
         """Add processes while all of them compute without a pause."""
+        saturated = 0
         while len(self._workers) < self._max_workers:
             before = {worker: worker.cpu_s for worker in self._workers}
             await asyncio.sleep(GROW_INTERVAL_S)
             spent = [worker.cpu_s - before.get(worker, worker.cpu_s) for worker in self._workers]
-            if spent and min(spent) > SATURATED * GROW_INTERVAL_S:
+            saturated = saturated + 1 if spent and min(spent) > SATURATED * GROW_INTERVAL_S else 0
+            if saturated == GROW_AFTER:
+                saturated = 0
                 async with self._starting:
                     await self._start()
 
