@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -92,11 +91,10 @@ def read_document(file: Path, label: str) -> Document:
     except OSError as error:
         return _broken(label, Problem(what="cannot read the file", where=label, found=error.strerror or str(error)))
     try:
-        text = raw.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+        text = raw.decode("utf-8")  # a byte order mark is left to the YAML reader
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        offset = error.start + (len(codecs.BOM_UTF8) if raw.startswith(codecs.BOM_UTF8) else 0)
-        found = f"byte 0x{raw[offset]:02x} at offset {offset}"
+        found = f"byte 0x{raw[error.start]:02x} at offset {error.start}"
         problem = Problem(what="not UTF-8", where=f"{label}:{line}", found=found, fix="Save the file as UTF-8.")
         return _broken(label, problem, line)
     return parse_document(text, label)

@@ -82,6 +82,7 @@ def test_valid_values_come_back_as_they_are(kind: str) -> None:
         (("datasets",), {}, "datasets: empty mapping\n  expected at least one entry"),
         (("datasets", "smoke"), {}, "datasets.smoke: missing key 'path'\n  expected JSON Lines (.jsonl) or CSV (.csv) file, relative to the repository."),
         (("name",), "a b", "name: not a valid name\n  found 'a b'\n  expected a name that matches ^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+        (("name",), "a\n", "name: not a valid name\n  found 'a\n'\n  expected a name that matches ^[A-Za-z0-9][A-Za-z0-9._-]*$"),
         (("evaluators", "a.b"), {"flow": "x"}, "evaluators.a.b: not a valid name\n  found 'a.b'\n  expected a name that matches ^[A-Za-z0-9][A-Za-z0-9_-]*$"),
         (("evaluators", "accuracy", "metrics", "accuracy", "bounds"), [0], "evaluators.accuracy.metrics.accuracy.bounds: wrong number of entries\n  found 1\n  expected exactly 2"),
     ],
