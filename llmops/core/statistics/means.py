@@ -32,7 +32,7 @@ def moments(values: Sequence[float]) -> Moments:
     n, mean = len(values), fmean(values)
     if n < 2:
         return Moments(n, mean, math.inf)
-    return Moments(n, mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1)))
+    return Moments(n, mean, math.hypot(*[value - mean for value in values]) / math.sqrt(n - 1))
 
 
 def student_interval(values: Sequence[float], confidence: float = 0.95) -> Interval | None:
@@ -101,9 +101,9 @@ def bca_from_means(values: Sequence[float], means: Sequence[float], confidence: 
     if not 0.0 < share < 1.0:
         return ordered[0], ordered[-1]
     bias = STANDARD_NORMAL.inv_cdf(share)
-    # The jackknife deviations of a mean are (value - mean) / (n - 1).
-    cubes = math.fsum((value - mean) ** 3 for value in values)
-    acceleration = cubes / (6.0 * ((n - 1) * deviation * deviation) ** 1.5)
+    # The jackknife deviations of a mean are (value - mean) / (n - 1); scaled first, so that no cube leaves the floats.
+    cubes = math.fsum(((value - mean) / deviation) ** 3 for value in values)
+    acceleration = cubes / (6.0 * (n - 1) ** 1.5)
     low, high = (_adjusted(z, bias, acceleration) for z in _tails(confidence))
     return _quantile(ordered, low), _quantile(ordered, high)
 

@@ -41,3 +41,11 @@ def test_the_order_of_values_does_not_matter_to_the_bootstrap() -> None:
 def test_values_that_do_not_vary_prove_nothing() -> None:
     assert student_above(moments([0.9] * 50), 0.5) == 1.0
     assert student_above(moments([0.9]), 0.5) == 1.0
+
+
+@pytest.mark.parametrize("size", [1e-320, 1e-144, 1e150, 1e300])
+def test_neither_tiny_nor_huge_values_leave_the_floats(size: float) -> None:
+    values = [size * value / 10 for value in VALUES]
+    low, high = bca_interval(values) or (0.0, 0.0)
+    assert 0.0 < low < moments(values).mean < high
+    assert 0.0 <= student_above(moments(values), 0.0) < 1e-6
