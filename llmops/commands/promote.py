@@ -152,6 +152,7 @@ def _find_missing(tools: Tools, serving: _Serving, target: Target, approvals: Se
         environment=target.environment.name,
         now=tools.clock.now(),
         datasets=dataset_digests(target),
+        overrides=target.environment.overrides.get(target.experiment.name, {}),
         approvals=approvals,
         baked_s=max(0.0, tools.clock.now() - started),
     )

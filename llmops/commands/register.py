@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from llmops.backends.local.workers import find_python
 from llmops.backends.protocols import FlowSource, Registry
 from llmops.commands.context import Context
 from llmops.commands.host_report import set_outputs
@@ -88,7 +89,7 @@ def _source_of_run(target: Target, run: str, stack: ExitStack) -> FlowSource:
     as_it_ran = replace(target.experiment, variants=wanted.variants, nodes=wanted.nodes, init=wanted.init)
     now = read_source(WorkingTree(target.project.root), as_it_ran)
     if now.ref.digest == wanted.digest:
-        return now
+        return replace(now, ref=replace(wanted, commit=now.ref.commit, dirty=now.ref.dirty))
     if wanted.commit is None or wanted.dirty:
         raise UsageError.of(
             "the files of this run are gone",
@@ -147,7 +148,14 @@ def _register(
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix="package-") as folder:
         name = target.experiment.name
-        manifest = build_package(source, model=name, proof=proof, without_verdict=without_verdict, into=Path(folder))
+        manifest = build_package(
+            source,
+            model=name,
+            proof=proof,
+            without_verdict=without_verdict,
+            into=Path(folder),
+            find_python=lambda root: find_python(source, root, target.project.state, context.env),
+        )
         return retry(
             lambda: registry.register(Path(folder), name=name, digest=manifest.digest, created_by=created_by),
             tools.clock,

@@ -68,6 +68,11 @@ def test_a_canary_half_way_cannot_be_promoted(shop: Shop) -> None:
         ("{datasets: [more]}", "no passing verdict over the data set 'more'", "llmops check tiny --dataset more"),
         ("{approvals: 2}", "not enough approvals", "--approved-by NAME"),
         ("{min_bake_s: 3600}", "it has not served long enough where it comes from", "Run the same command again in"),
+        (
+            "{}\noverrides: {tiny: {python: other}}",
+            "the environment lays other python over the flow",
+            "llmops check tiny",
+        ),
         ("{max_age_s: 1}", "no passing verdict that counts", "llmops check tiny"),
     ],
 )
