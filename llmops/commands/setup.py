@@ -92,7 +92,7 @@ def installer(env: Mapping[str, str]) -> list[str]:
     """
     uv = shutil.which("uv", path=env.get("PATH"))
     if uv:
-        return [uv, "pip", "install", "--python", sys.executable]
+        return [uv, "pip", "install", "--compile-bytecode", "--python", sys.executable]
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     raise UsageError.of(
