@@ -17,6 +17,7 @@ import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from llmops.engine.fork_server import WORKER_FOLDER
 from llmops.errors import BackendError, ExitCode, LlmopsError, UsageError
 
 WITH_EVERYTHING = "pip install 'llmops[promptflow]'"
@@ -44,6 +45,7 @@ def setup(*, write: Callable[[str], None], env: Mapping[str, str]) -> int:
             return ExitCode.PASS
         write(f"installing {_names(missing)} into {sys.prefix}")
         _install(lock, env)
+    _compile(env)
     write("done")
     return ExitCode.PASS
 
@@ -73,6 +75,12 @@ def _install(lock: Path, env: Mapping[str, str]) -> None:
         raise explain(done.stderr + done.stdout, command[0])
 
 
+def _compile(env: Mapping[str, str]) -> None:
+    """Compile what workers import: uv leaves that to the first import, which may not be allowed to write."""
+    writing = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, str(WORKER_FOLDER), "preload"], env=writing, capture_output=True, check=False)
+
+
 def _refuse_a_managed_environment() -> None:
     marker = Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED"
     if sys.prefix == sys.base_prefix and marker.exists():
@@ -92,7 +100,7 @@ def installer(env: Mapping[str, str]) -> list[str]:
     """
     uv = shutil.which("uv", path=env.get("PATH"))
     if uv:
-        return [uv, "pip", "install", "--compile-bytecode", "--python", sys.executable]
+        return [uv, "pip", "install", "--python", sys.executable]
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     raise UsageError.of(
