@@ -44,6 +44,7 @@ SIMULTANEOUS = 0.01
 CORRELATION = 0.8
 AUDITED = 20
 MANY = 20
+MOST_LOOKS = 50
 MANY_AT = (30, 120)
 """Rows at which twenty metrics are simulated beside the limit; they take most of the time."""
 
@@ -131,18 +132,30 @@ def _cells() -> Iterator[Cell]:
     for n in (30, 120, 500):
         yield from _cells_with_faults(n)
         yield from _sequential_cells(n)
-    for n, discordance, points in PLANNED:
-        yield Cell(n=n, points=points, discordance=discordance, design="sequential")
+    for n, discordance, points, metrics in PLANNED:
+        yield Cell(n=n, points=points, discordance=discordance, metrics=metrics, design="sequential")
     for points in (-6.0, -5.0, 0.0):
         for n in (30, 120):
             yield Cell(n=n, points=points, discordance=0.2, noise=0.1, design="repeats", looks=5)
             yield Cell(n=n, points=points, discordance=0.2, design="this_dataset")
+    yield from _cells_with_many_looks()
+
+
+PLANNED = (
+    *((260, 0.1, 5.0, 1), (510, 0.2, 5.0, 1), (760, 0.3, 5.0, 1), (510, 0.2, -15.0, 1), (760, 0.3, -15.0, 1)),
+    *((970, 0.2, 5.0, 5), (970, 0.2, -15.0, 5)),
+)
+"""Rows that a fixed design needs to pass an unchanged flow in 80 % of runs (`llmops gate --power`; five metrics pass
+together), and truths twice the margin from the limit."""
+
+
+def _cells_with_many_looks() -> Iterator[Cell]:
+    """Yield the cells beside the limit in which the same rows are measured again and again."""
     for points in (-6.0, -5.0):
-        yield Cell(n=15, points=points, discordance=0.2, noise=0.1, design="repeats", looks=50)
-
-
-PLANNED = ((260, 0.1, 5.0), (510, 0.2, 5.0), (760, 0.3, 5.0), (510, 0.2, -15.0), (760, 0.3, -15.0))
-"""Rows that a fixed design needs for the margin (`llmops gate --power`), and truths twice the margin from the limit."""
+        for n, noise, metrics in ((15, 0.1, 1), (30, 0.05, 1), (30, 0.2, 1), (60, 0.1, 1), (120, 0.1, 1), (30, 0.1, 5)):
+            yield Cell(
+                n=n, points=points, discordance=0.2, noise=noise, metrics=metrics, design="repeats", looks=MOST_LOOKS
+            )
 
 
 def _fixed_cells(place: int, n: int) -> Iterator[Cell]:
@@ -161,6 +174,17 @@ def _sequential_cells(n: int) -> Iterator[Cell]:
         for discordance in (0.1, 0.2, 0.3):
             yield Cell(n=n, points=points, discordance=discordance, design="sequential")
         yield Cell(n=n, points=points, discordance=0.2, design="sequential", metrics=5)
+    for points in (-6.0, -5.0):
+        for noise, failed, unmeasured in ((0.1, 0.0, 0.0), (0.0, 0.05, 0.0), (0.0, 0.05, 0.02)):
+            yield Cell(
+                n=n,
+                points=points,
+                discordance=0.15,
+                noise=noise,
+                failed=failed,
+                unmeasured=unmeasured,
+                design="sequential",
+            )
 
 
 def _cells_with_faults(n: int) -> Iterator[Cell]:
@@ -362,13 +386,13 @@ def _with_repeats(cell: Cell, pulls: int, rng: np.random.Generator) -> Tally:
     tally = {"pass": 0, "fail": 0, "inconclusive": 0}
     used = 0
     for _ in range(pulls):
-        pairs = labels[rng.choice(4, size=cell.n, p=chances)]
-        total = np.zeros(cell.n, dtype=np.int64)
+        pairs = labels[rng.choice(4, size=(cell.metrics, cell.n), p=chances)]
+        totals = np.zeros((cell.metrics, cell.n), dtype=np.int64)
         earlier: Looks = {}
         for look in range(1, cell.looks + 1):
-            seen = (pairs ^ (rng.random((cell.n, 2)) < cell.noise)).astype(np.int64)
-            total += seen[:, 0] - seen[:, 1]
-            answer = ask_gate(gate, [_averaged(total, look)], earlier)
+            seen = (pairs ^ (rng.random(pairs.shape) < cell.noise)).astype(np.int64)
+            totals += seen[..., 0] - seen[..., 1]
+            answer = ask_gate(gate, [_averaged(total, look) for total in totals], earlier)
             if answer != "inconclusive":
                 break
         used += look
@@ -413,59 +437,85 @@ def _is_rich(gains: int, losses: int, drawn: int, limit: float, alpha: float) ->
 
 def _sequential(cell: Cell, pulls: int, rng: np.random.Generator) -> Tally:
     """Draw row after row and peek after each; stop at the first decision."""
-    up, down, _ = observed_chances(cell)
     gains_at = boundary(cell.n, ALPHA, passes=True)
     losses_at = boundary(cell.n, ALPHA / cell.metrics, passes=False)
     never = cell.n + 1
     passed_at, failed_at = np.zeros(pulls, dtype=np.int64), np.full(pulls, never)
-    drawn = np.arange(1, cell.n + 1)
     for metric in range(cell.metrics):
-        u = rng.random((pulls, cell.n))
-        steps = (u < up).astype(np.int8) - (u > 1 - down).astype(np.int8)
-        gains, losses = (steps > 0).cumsum(axis=1), (steps < 0).cumsum(axis=1)
-        passed_at = np.maximum(passed_at, _first(gains >= gains_at[drawn, losses], never))
-        failed_at = np.minimum(failed_at, _first(losses >= losses_at[drawn, gains], never))
+        traces = draw_traces(cell, pulls, rng)
+        drawn = traces.is_drawn.cumsum(axis=1)
+        sure = (traces.low > 0).cumsum(axis=1) >= gains_at[drawn, (traces.low < 0).cumsum(axis=1)]
+        passed_at = np.maximum(passed_at, _first(sure, never))
+        sure = (traces.high < 0).cumsum(axis=1) >= losses_at[drawn, (traces.high > 0).cumsum(axis=1)]
+        failed_at = np.minimum(failed_at, _first(sure, never))
         if metric == 0 and cell.metrics == 1:
-            audit(cell, steps[:AUDITED], passed_at, failed_at)
+            audit(cell, traces, passed_at, failed_at)
     passes, fails = passed_at < failed_at, failed_at <= np.minimum(passed_at, cell.n)
     stopped = np.minimum(np.minimum(passed_at, failed_at), cell.n)
     return Tally(int(passes.sum()), int(fails.sum()), int((~passes & ~fails).sum()), float(stopped.mean()), {})
+
+
+class Traces(NamedTuple):
+    """Differences of rows in the order in which they are drawn, pulls by rows.
+
+    `low` has the worst imputation of unmeasured rows and `high` the best; a pair that failed on both sides is not
+    drawn.
+    """
+
+    low: npt.NDArray[np.int8]
+    high: npt.NDArray[np.int8]
+    is_drawn: npt.NDArray[np.bool_]
+
+
+def draw_traces(cell: Cell, pulls: int, rng: np.random.Generator) -> Traces:
+    """Draw one metric of pull requests, row by row."""
+    loss, _, _, gain, both, unknown = kind_chances(cell)
+    u = rng.random((pulls, cell.n))
+    steps = (u < gain).astype(np.int8) - (u > 1 - loss).astype(np.int8)
+    is_unknown = ((u >= gain) & (u < gain + unknown)).astype(np.int8)
+    is_both = (u >= gain + unknown) & (u < gain + unknown + both)
+    return Traces(steps - is_unknown, steps + is_unknown, ~is_both)
 
 
 def _first(hits: npt.NDArray[np.bool_], never: int) -> Counts:
     return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, never)
 
 
-def drawn_sample(steps: Sequence[float], population: int | None = None) -> Sample:
-    """Build the sample of differences that were drawn in this order."""
-    tally = tally_of(steps)
+def drawn_sample(low: Sequence[float], high: Sequence[float], population: int | None = None) -> Sample:
+    """Build the sample of differences that were drawn in this order, unmeasured ones at worst and at best."""
     return Sample(
         kind="binary",
-        low=tally,
-        high=tally,
+        low=tally_of(low),
+        high=tally_of(high),
         lowest=-1.0,
         highest=1.0,
         is_difference=True,
-        drawn=tuple((step, step) for step in steps),
+        unknown=sum(one != other for one, other in zip(low, high, strict=True)),
+        drawn=tuple(zip(low, high, strict=True)),
         population=population,
     )
 
 
-def audit(cell: Cell, traces: npt.NDArray[np.int8], passed_at: Counts, failed_at: Counts) -> None:
+def audit(cell: Cell, traces: Traces, passed_at: Counts, failed_at: Counts) -> None:
     """Check that the shipped gate decides at the very row at which the tables say so, and not one before.
 
     Raises:
         AssertionError: it does not.
     """
     gate = gate_of(cell)
-    for trace, passing, failing in zip(traces, passed_at, failed_at, strict=False):
+    for pull in range(AUDITED):
+        passing, failing = passed_at[pull], failed_at[pull]
         stop = min(int(min(passing, failing)), cell.n)
         wanted = "pass" if passing < failing else "fail" if failing <= cell.n else "inconclusive"
-        steps = [float(step) for step in trace[:stop]]
-        found = ask_gate(gate, [drawn_sample(steps)])
-        before = ask_gate(gate, [drawn_sample(steps[:-1])]) if stop > 1 else "inconclusive"
+        found, before = (ask_gate(gate, [_trace_sample(traces, pull, rows)]) for rows in (stop, stop - 1))
         if (before, found) != ("inconclusive", wanted):
             raise AssertionError(f"{cell}: the tables say {wanted} at row {stop}, the gate says {before}, then {found}")
+
+
+def _trace_sample(traces: Traces, pull: int, rows: int) -> Sample:
+    kept = traces.is_drawn[pull, :rows]
+    low, high = (side[pull, :rows][kept].astype(float).tolist() for side in (traces.low, traces.high))
+    return drawn_sample(low, high)
 
 
 def _this_dataset(cell: Cell, pulls: int, rng: np.random.Generator) -> Tally:
@@ -485,14 +535,14 @@ def _this_dataset(cell: Cell, pulls: int, rng: np.random.Generator) -> Tally:
 def _first_decision(gate: Gate, steps: list[float]) -> tuple[Outcome, int]:
     """Find the first row at which the gate decides; later looks only add to what earlier ones have shown."""
     n = len(steps)
-    if ask_gate(gate, [drawn_sample(steps, n)]) == "inconclusive":
+    if ask_gate(gate, [drawn_sample(steps, steps, n)]) == "inconclusive":
         return "inconclusive", n
     low, high = 0, n
     while high - low > 1:
         middle = (low + high) // 2
-        is_decided = ask_gate(gate, [drawn_sample(steps[:middle], n)]) != "inconclusive"
+        is_decided = ask_gate(gate, [drawn_sample(steps[:middle], steps[:middle], n)]) != "inconclusive"
         low, high = (low, middle) if is_decided else (middle, high)
-    return ask_gate(gate, [drawn_sample(steps[:high], n)]), high
+    return ask_gate(gate, [drawn_sample(steps[:high], steps[:high], n)]), high
 
 
 def true_difference(cell: Cell) -> float:

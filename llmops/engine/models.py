@@ -184,6 +184,12 @@ def direct_values(connections: Mapping[str, ResolvedConnection]) -> Mapping[str,
 
 
 def _direct_value(connection: ResolvedConnection) -> Mapping[str, Any]:
+    if connection.type == "workspace":
+        raise UsageError.of(
+            "a connection that is kept in an Azure Machine Learning workspace",
+            where=f"connection '{connection.name}'",
+            expected="a connection with an address and a key, because the flow runs on this machine",
+        )
     configs = {name: value for name in _FIELDS if (value := getattr(connection, name)) is not None}
     return {
         "type": connection.type,

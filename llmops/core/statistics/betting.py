@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
-from operator import mul, truediv
+from operator import mul, sub, truediv
 
 SHARES = tuple(0.95 * 0.6**step for step in range(10))
 """What the gamblers stake, as shares of the largest stake that cannot ruin them."""
@@ -98,6 +98,8 @@ class Bettor:
         self._limit = limit
         self._lowest = lowest
         self._population = population
+        # What the rows left would need is a difference of sums, and as exact as those.
+        self._tolerance = _ROOM * max(1.0, population or 0.0) * max(1.0, abs(limit), abs(lowest))
         self._logs = [0.0] * len(SHARES)
         self._drawn = 0
         self._sum = 0.0
@@ -109,9 +111,9 @@ class Bettor:
         self._drawn += 1
         self._sum += value
         room = limit - self._lowest
-        if room <= _ROOM:
+        if room <= self._tolerance:
             # The limit can still hold only if all rows that are left are the worst; a better one disproves it.
-            if room < -_ROOM or value > self._lowest + _ROOM:
+            if room < -self._tolerance or value > self._lowest + self._tolerance:
                 self.best_log = math.inf
             return
         for index, share in enumerate(SHARES):
@@ -130,15 +132,21 @@ class Bettor:
         return math.exp(-self.best_log)
 
 
-def tally_of(values: Iterable[float], *, step: float | None = None, up: bool = False) -> Tally:
-    """Count equal values.
+def tally_of(values: Iterable[float]) -> Tally:
+    """Count equal values."""
+    return tuple(sorted(Counter(values).items()))
+
+
+def rounded_tally(values: Iterable[float], bounds: tuple[float, float], steps: int, *, up: bool = False) -> Tally:
+    """Count values after rounding them to a grid, so that many rows stay few numbers.
 
     Args:
-        step: round to multiples of it first, so that many rows stay few numbers; None keeps them as they are.
+        bounds: smallest and largest possible value, the ends of the grid.
+        steps: of the grid.
         up: round up instead of down: the direction that cannot help what is to be shown.
     """
-    if step is None:
-        return tuple(sorted(Counter(values).items()))
+    lowest, highest = bounds
+    step = (highest - lowest) / steps
     turn: Callable[[float], int] = math.ceil if up else math.floor
-    counts = Counter(map(turn, map(truediv, values, repeat(step))))
-    return tuple((key * step, count) for key, count in sorted(counts.items()))
+    counts = Counter(map(turn, map(truediv, map(sub, values, repeat(lowest)), repeat(step))))
+    return tuple((min(highest, max(lowest, lowest + key * step)), count) for key, count in sorted(counts.items()))

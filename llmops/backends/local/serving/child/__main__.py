@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def _load_package(name: str, folder: Path) -> None:
@@ -31,12 +33,21 @@ def _take_streams() -> tuple[int, int]:
     return source, sink
 
 
+def _lacking(error: ModuleNotFoundError) -> dict[str, Any]:
+    said = f"{error}; the flow's own Python needs it to serve: add it to the requirements"
+    return {"op": "load_failed", "error": {"type": type(error).__name__, "message": said}}
+
+
 if __name__ == "__main__":
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
     _load_package("_llmops_serving", here)
     _load_package("_llmops_worker", Path(sys.argv[1]).resolve())
     sys.argv[:] = [sys.argv[0]]
-    from _llmops_serving.serve import serve
-
-    serve(*_take_streams())
+    source, sink = _take_streams()
+    try:
+        from _llmops_serving.serve import serve
+    except ModuleNotFoundError as error:
+        os.write(sink, json.dumps(_lacking(error)).encode() + b"\n")
+        sys.exit(1)
+    serve(source, sink)
