@@ -231,6 +231,11 @@ def _address(connection: ResolvedConnection) -> str:
     return address.removesuffix("/v1") if connection.type == "serverless" else address
 
 
+def secret_values(connections: Mapping[str, ResolvedConnection]) -> set[str]:
+    """Return the values that are nobody's but the connections'."""
+    return {secret.reveal() for connection in connections.values() for secret in _secrets(connection).values()}
+
+
 def _secrets(connection: ResolvedConnection) -> Mapping[str, Secret]:
     own = {"api_key": connection.api_key} if connection.api_key else {}
     return {**own, **connection.secrets}

@@ -55,6 +55,11 @@ def read(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # noqa: S506 a safe loader
 
 
+def repositories_of(text: str) -> list[dict[str, Any]]:
+    """List the repositories that a pipeline names."""
+    return list(read(text).get("resources", {}).get("repositories", []))
+
+
 @dataclass
 class Expander:
     """Expands one pipeline.
