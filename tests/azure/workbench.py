@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,18 @@ class Workbench(TinyProject):
             os.environ.clear()
             os.environ.update(before)
         return Answer(code, out.getvalue(), err.getvalue())
+
+    def check_on_azure(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """Check in the environment `dev`; return the exit code and the verdict."""
+        answer = self.call("check", *arguments, "--environment", "dev", "--json")
+        assert answer.out, answer.err
+        (result,) = json.loads(answer.out)["experiments"]
+        assert result["reports"], result
+        return answer.code, json.loads(Path(result["reports"]["json"]).read_text(encoding="utf-8"))
+
+    def forget(self) -> None:
+        """Forget all that was recorded, as another machine would not know it."""
+        shutil.rmtree(self.root / ".llmops")
 
     def json(self, *arguments: str) -> Any:
         """Run a command that must succeed and return what it wrote."""
