@@ -110,6 +110,7 @@ def _fetch_from_azure(environment: Environment, state: Path, env: Mapping[str, s
     return fetch(open_session(environment, state, env), state, address)
 
 
+_HAVE_COMPUTE = frozenset({"azure"})
 _DATA: Mapping[str, FetchData] = {"azure": _fetch_from_azure}
 _RUNS: Mapping[str, OpenRuns] = {"local": _open_local, "azure": _open_azure}
 _DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery}
@@ -164,6 +165,11 @@ def open_delivery(
         UsageError: there is no such backend.
     """
     return _pick(_DELIVERY, environment)(environment, state, env, say)
+
+
+def has_compute(environment: Environment) -> bool:
+    """Tell whether a run of the environment's backend can be given resources of its own."""
+    return environment.backend in _HAVE_COMPUTE
 
 
 def fetch_data(environment: Environment, state: Path, env: Mapping[str, str], address: str) -> Path:

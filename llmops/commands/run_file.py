@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.backends.protocols import RunAbout, RunRequest
-from llmops.backends.registry import open_runs
+from llmops.backends.registry import has_compute, open_runs
 from llmops.commands.context import Context
 from llmops.commands.evaluate import describe_evaluation
 from llmops.commands.preparation import prepare, run_request
@@ -175,7 +175,8 @@ def run_file(
     project = load_project(find_root((context.folder / file).resolve().parent))
     wanted = read_run_file(context.folder / file)
     place = pick_environment(project, environment or "local")
-    for key in wanted.ignored:
+    unused = ("resources",) if wanted.resources and not has_compute(place) else ()
+    for key in (*wanted.ignored, *unused):
         context.say(f"{wanted.label}: `{key}` has no meaning for the backend '{place.backend}' and is not used.")
     target_name = run or wanted.run
     if evaluate and not target_name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ def bench(emulator: Emulator, tmp_path: Path) -> Workbench:
     return bench
 
 
-def submissions(requests: Requests) -> list[dict[str, object]]:
+def submissions(requests: Requests) -> list[dict[str, Any]]:
     """Return what was submitted, as the service got it."""
     return [json.loads(entry.body) for entry in requests.all("POST", "BulkRuns/submit")]
 
