@@ -55,8 +55,19 @@ def _open_local_delivery(
     yield Delivery(LocalRegistry(state / "registry"), LocalEndpoints(state / "endpoints", environment, env))
 
 
+@contextlib.contextmanager
+def _open_azure_delivery(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[Delivery]:
+    from llmops.backends.azure.delivery import open_azure_delivery
+
+    del say
+    with open_azure_delivery(environment, state, env) as opened:
+        yield Delivery(*opened)
+
+
 _RUNS: Mapping[str, OpenRuns] = {"local": _open_local}
-_DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery}
+_DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery, "azure": _open_azure_delivery}
 
 Opener = TypeVar("Opener")
 

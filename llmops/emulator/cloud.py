@@ -18,6 +18,7 @@ from llmops.emulator.hosting import Hosting
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operation, Operations
 from llmops.emulator.runs import Runs
+from llmops.emulator.scored import ScoredRequests
 from llmops.emulator.settings import Settings
 from llmops.emulator.store import Document, Store
 from llmops.emulator.tokens import TokenService
@@ -77,6 +78,7 @@ class Cloud:
     operations: Operations
     folder: Path
     python: str = sys.executable
+    scored: ScoredRequests = field(default_factory=ScoredRequests)
     lock: threading.RLock = field(default_factory=threading.RLock)
     hosting: Hosting = field(init=False)
     runs: Runs = field(init=False)
