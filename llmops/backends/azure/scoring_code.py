@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from llmops.engine.worker_process import WORKER_FOLDER
+from llmops.engine.fork_server import WORKER_FOLDER
 
 _SCRIPT = Path(__file__).with_name("score") / "score.py"
 _WORKER_FILES = ("__init__.py", "callable_flow.py", "surroundings.py")
