@@ -189,6 +189,9 @@ class RunRecord(Record):
         aggregation_error: why the aggregation nodes did not end.
         lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
         log: name of the file, in `.llmops/logs/`, that took what the flow printed; other runs of the flow share it.
+        remote: names under which a service ran it, in order: those after the first ran what was left over.
+        link: page of the service that shows it.
+        status: what a service says of a run whose lines were not fetched yet; empty for a run that has ended.
     """
 
     kind: ClassVar[str] = "run"
@@ -216,6 +219,9 @@ class RunRecord(Record):
     aggregation_error: LineError | None = None
     lines_digest: str = ""
     log: str = ""
+    remote: Sequence[str] = ()
+    link: str = ""
+    status: str = ""
 
     @property
     def lines(self) -> int:

@@ -59,7 +59,25 @@ def _open_local_delivery(
     yield Delivery(LocalRegistry(state / "registry"), LocalEndpoints(state / "endpoints", environment, env))
 
 
-_RUNS: Mapping[str, OpenRuns] = {"local": _open_local}
+@contextlib.contextmanager
+def _open_azure(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None], use: ModelUse
+) -> Iterator[Runs]:
+    from llmops.backends.azure.runs import AzureRuns
+
+    if use.record or use.replay or use.faults:
+        raise UsageError.of(
+            "models are not called through this machine",
+            where=f"environment '{environment.name}'",
+            found="--record, --replay or --faults",
+            fix="Leave it out, or name an environment of the backend local.",
+        )
+    if use.budget.usd is not None or use.budget.tokens is not None:
+        say("The budget is not enforced: flows that run in the workspace reach their models from there.")
+    yield AzureRuns(environment, state, env, say, lambda: _open_local(environment, state, env, say, ModelUse()))
+
+
+_RUNS: Mapping[str, OpenRuns] = {"local": _open_local, "azure": _open_azure}
 _DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery}
 
 Opener = TypeVar("Opener")

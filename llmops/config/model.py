@@ -205,6 +205,45 @@ class AzureRetries:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AzureJobs:
+    """Command jobs, which run this driver itself on the workspace's compute."""
+
+    cluster: str = setting("Compute cluster; serverless compute when left out.", default="")
+    environment: str = setting(
+        "Environment with Python 3.10 to 3.12, as azureml:NAME:VERSION; one made from this driver's own versions "
+        "when left out.",
+        default="",
+    )
+    shard_lines: int = setting(
+        "Lines of one job; larger runs are divided among several jobs at once.", default=1000, minimum=1
+    )
+    max_shards: int = setting("Jobs of one run at most.", default=8, minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzureRuns:
+    """How flows run in the workspace."""
+
+    compute: str = setting(
+        "serverless; job for command jobs that run this driver; or the name of a compute instance.",
+        default="serverless",
+        minLength=1,
+    )
+    instance_type: str = setting(
+        "Size of serverless compute, for instance Standard_DS3_v2; Azure's own choice when left out.", default=""
+    )
+    timeout_s: float = setting("Seconds until a run is no longer waited for.", default=7200.0, exclusiveMinimum=0)
+    poll_s: float = setting("Seconds between two looks at a run.", default=10.0, exclusiveMinimum=0)
+    call_timeout_s: float = setting(
+        "Seconds until a call to the service is given up and made again.", default=120.0, exclusiveMinimum=0
+    )
+    cancel_on_interrupt: bool = setting(
+        "Cancel the runs that are under way when the command is interrupted; else they go on.", default=False
+    )
+    jobs: AzureJobs = setting("Settings of `compute: job`.", factory=AzureJobs)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Azure:
     """The Azure Machine Learning workspace of an environment; values may be ${env:NAME}."""
 
@@ -224,6 +263,7 @@ class Azure:
     )
     cloud: AzureCloud = setting("Which Azure.", factory=AzureCloud)
     retries: AzureRetries = setting("When to give up on Azure.", factory=AzureRetries)
+    runs: AzureRuns = setting("How flows run.", factory=AzureRuns)
 
 
 @dataclass(frozen=True, kw_only=True)
