@@ -48,7 +48,10 @@ def test_rows_drawn_one_by_one_that_fail_on_both_sides_count_as_unchanged_where_
     new, old = [one for one, _ in pairs], [other for _, other in pairs]
     limits = gate(max_regression=0.05, sequential=True)
     assert verdict(limits, new, old, ACCURACY, design=design) != "fail"
-    assert verdict(limits, [1.0] * 20 + ["failed"] * 200, [1.0] * 20 + ["failed"] * 200, design=Design(order=range(220))) != "pass"
+    assert (
+        verdict(limits, [1.0] * 20 + ["failed"] * 200, [1.0] * 20 + ["failed"] * 200, design=Design(order=range(220)))
+        != "pass"
+    )
 
 
 def test_what_failing_rows_cost_on_both_sides_is_part_of_a_sum() -> None:
@@ -108,11 +111,26 @@ def test_the_last_row_of_a_large_data_set_does_not_disprove_a_limit_that_it_meet
     assert bettor.best_log < float("inf")
 
 
+@pytest.mark.parametrize(("wrong", "expected"), [(1, "pass"), (2, "pass"), (3, "fail")])
+def test_all_rows_of_a_data_set_leave_nothing_open(wrong: int, expected: Outcome) -> None:
+    limits = gate(min=0.8, sequential=True, target="this_dataset")
+    rows: Sequence[Row] = [*([0.0] * wrong), *([1.0] * (10 - wrong))]
+    assert verdict(limits, rows, design=Design(order=range(10), population=10)) == expected
+    assert verdict(limits, rows, design=Design(order=range(10))) == "inconclusive"
+
+
 def test_the_rows_of_a_slice_are_drawn_from_those_of_the_slice() -> None:
     """All 20 rows of a slice are right, so that their share is known, however few they are."""
     order = [*range(0, 100, 5), *(row for row in range(100) if row % 5)]
     languages = ["de" if row % 5 == 0 else "en" for row in range(100)]
     limits = gate(min=0.95, slices=["language"], sequential=True, target="this_dataset")
     design = Design(order=order, population=100)
-    found = findings(limits, [1.0] * 100, None, slices={"language": languages}, design=design, sizes={"language=de": 20, "language=en": 80})
+    found = findings(
+        limits,
+        [1.0] * 100,
+        None,
+        slices={"language": languages},
+        design=design,
+        sizes={"language=de": 20, "language=en": 80},
+    )
     assert [one.outcome for one in found] == ["pass", "pass", "pass"]
