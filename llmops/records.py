@@ -104,6 +104,7 @@ class FlowRef:
         nodes: node to what it uses instead of what the flow says: `connection`, `deployment_name`, `model`, inputs.
         init: arguments of the class that the flow is.
         python: the Python that was asked for: empty (llmops's own), a path or `auto`.
+        environment_variables: names of those that the experiment sets, sorted; values are no part of the flow.
     """
 
     path: str
@@ -112,9 +113,20 @@ class FlowRef:
     nodes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     python: str = ""
+    environment_variables: Sequence[str] = ()
     commit: str | None = None
     dirty: bool = False
     ref: str | None = None
+
+    @property
+    def overlay(self) -> dict[str, str]:
+        """All that lies over the files, as texts; with `digest` it names what runs, see `digest_with_overlay`.
+
+        Variants are under their node's name, everything else under a key that no node can have.
+        """
+        names = ("nodes", "init", "python", "environment_variables")
+        settings = {f"overlay:{name}": to_json(value) for name in names if (value := getattr(self, name))}
+        return {**self.variants, **{key: json.dumps(value, sort_keys=True) for key, value in settings.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)

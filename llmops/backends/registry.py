@@ -40,8 +40,12 @@ def _open_local(
     cache = LineCache(state / "cache.sqlite")
     if cache.moved_aside:
         say(f"The line cache was damaged; it was moved to {cache.moved_aside} and a new one was started.")
-    with contextlib.closing(cache), ModelServices(environment, env, state, use) as services:
-        yield LocalRuns(state, cache, services)
+    with (
+        contextlib.closing(cache),
+        ModelServices(environment, env, state, use) as services,
+        contextlib.closing(LocalRuns(state, cache, services)) as runs,
+    ):
+        yield runs
 
 
 @contextlib.contextmanager

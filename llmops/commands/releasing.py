@@ -113,15 +113,14 @@ class Release:
         return record.exit_code
 
     def _request(self, name: str, tags: Mapping[str, str], model: ModelRecord, package: Package) -> DeploymentRequest:
-        environment, experiment = self.target.environment, self.target.experiment
         return DeploymentRequest(
             name=name,
             model=model,
             package=package.folder,
             connections=find_connections(self.target, package, self.context.env),
-            environment_variables={**environment.environment_variables, **experiment.environment_variables},
+            environment_variables=environment_variables_of(self.target, package),
             tags=tags,
-            settings=environment.serving,
+            settings=self.target.environment.serving,
         )
 
     def _say(self, record: RolloutRecord) -> str:
@@ -150,7 +149,9 @@ def find_connections(target: Target, package: Package, env: Mapping[str, str]) -
     manifest = package.manifest
     root = package.folder / manifest.project
     flow = read_flow_in(WorkingTree(root, top=package.folder), manifest.flow.path)
-    names = sorted({use.name for use in connections_in_use(flow, manifest.flow.variants)})
+    ref, variables = manifest.flow, environment_variables_of(target, package)
+    uses = connections_in_use(flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables)
+    names = sorted({use.name for use in uses})
     missing = [name for name in names if name not in target.environment.connections]
     if missing:
         raise UsageError.of(
@@ -159,6 +160,23 @@ def find_connections(target: Target, package: Package, env: Mapping[str, str]) -
             expected=", ".join(target.environment.connections) or "a connection in the environment's file",
         )
     return resolve_connections({name: target.environment.connections[name] for name in names}, env)
+
+
+def environment_variables_of(target: Target, package: Package) -> Mapping[str, str]:
+    """Return the variables that a version serves with: the environment's, and those that it was judged with.
+
+    Raises:
+        UsageError: the experiment no longer sets one of those.
+    """
+    wanted, known = package.manifest.flow.environment_variables, target.experiment.environment_variables
+    if missing := [name for name in wanted if name not in known]:
+        raise UsageError.of(
+            "the experiment no longer sets an environment variable that this version was judged with",
+            where=f"{target.experiment.name} in environment '{target.environment.name}'",
+            found=", ".join(missing),
+            fix="Set it in the experiment's `environment_variables`, or in the environment's `overrides`.",
+        )
+    return {**target.environment.environment_variables, **{name: known[name] for name in wanted}}
 
 
 def build_judge(release: Release, package: Package, stack: ExitStack) -> EndpointJudge:

@@ -16,7 +16,8 @@ from llmops.core.limits import BuiltinName, Gate, MetricSpec
 from llmops.core.prices import Price
 from llmops.core.release_rules import Requires, Rollout
 
-ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
+ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom", "workspace"]
+AzureIdentity = Literal["environment", "github", "azure_pipelines", "workload", "managed_identity", "cli"]
 
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names that become part of paths, such as an experiment's."""
@@ -128,7 +129,10 @@ ExperimentOverrides = Annotated[Mapping[str, Any], PartOf(cls=Experiment, withou
 class Connection:
     """How a flow reaches a model or a service. Values may be ${env:NAME}; secrets must be."""
 
-    type: ConnectionType = setting("stand_in is a deterministic loopback model that needs no key.")
+    type: ConnectionType = setting(
+        "stand_in is a deterministic loopback model that needs no key; workspace is kept, with its key, in the Azure "
+        "Machine Learning workspace under the same name."
+    )
     api_key: str | None = setting(
         "A reference such as ${env:OPENAI_API_KEY}; never the key itself.", default=None, writeOnly=True
     )
@@ -170,6 +174,59 @@ class Retries:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AzureCloud:
+    """Which Azure; a cloud of one's own needs all six addresses."""
+
+    name: str = setting(
+        "AzureCloud, AzureUSGovernment, AzureChinaCloud, or any other name for a cloud of one's own.",
+        default="AzureCloud",
+        pattern=PLAIN_NAME,
+    )
+    resource_manager: str = setting("Address of Azure Resource Manager, for instance https://arm.example.", default="")
+    active_directory: str = setting("Address of the token service.", default="")
+    azure_portal: str = setting("Address of the portal.", default="")
+    aml_resource_id: str = setting("The resource that tokens for Azure Machine Learning are for.", default="")
+    storage_endpoint: str = setting("Domain of storage accounts, for instance core.windows.net.", default="")
+    registry_discovery_endpoint: str = setting("Address at which registries are found.", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzureRetries:
+    """How often a call to Azure that failed in passing is made again."""
+
+    attempts: int = setting("Times that one call is made at most.", default=5, minimum=1)
+    first_wait_s: float = setting("Seconds before the second attempt; doubled before each further one.", default=1.0)
+    longest_wait_s: float = setting(
+        "Seconds that are waited at most, also when the service asks for more with `Retry-After`.", default=60.0
+    )
+    busy_s: float = setting(
+        "Seconds for which a resource that is being changed by another operation is waited for.", default=1800.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Azure:
+    """The Azure Machine Learning workspace of an environment; values may be ${env:NAME}."""
+
+    subscription_id: str = setting("Subscription; AZURE_SUBSCRIPTION_ID when left out.", default="")
+    resource_group: str = setting("Resource group; AZURE_RESOURCE_GROUP when left out.", default="")
+    workspace: str = setting("Workspace; AZURE_WORKSPACE when left out.", default="")
+    registry: str = setting(
+        "Azure Machine Learning registry that keeps the models, instead of the workspace.", default=""
+    )
+    tenant_id: str = setting("Tenant of the identity; AZURE_TENANT_ID when left out.", default="")
+    client_id: str = setting("Client id of the identity; AZURE_CLIENT_ID when left out.", default="")
+    service_connection_id: str = setting(
+        "Service connection of Azure Pipelines; AZURESUBSCRIPTION_SERVICE_CONNECTION_ID when left out.", default=""
+    )
+    credentials: Sequence[AzureIdentity] = setting(
+        "Identities in the order in which they are tried; those that this machine has when left out.", default=()
+    )
+    cloud: AzureCloud = setting("Which Azure.", factory=AzureCloud)
+    retries: AzureRetries = setting("When to give up on Azure.", factory=AzureRetries)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """A place to run in."""
 
@@ -190,6 +247,7 @@ class Environment:
     rollout: Rollout = setting("How a new version gets its traffic.", factory=Rollout)
     requires: Requires = setting("What a version must bring along to serve here.", factory=Requires)
     serving: Mapping[str, Any] = setting("Settings of deployments that only the backend knows.", factory=dict)
+    azure: Azure = setting("The workspace of the backend azure.", factory=Azure)
     overrides: Mapping[str, ExperimentOverrides] = setting(
         "Experiment name to settings that hold in this environment: mappings merge by key, all else replaces.",
         factory=dict,

@@ -184,6 +184,12 @@ def direct_values(connections: Mapping[str, ResolvedConnection]) -> Mapping[str,
 
 
 def _direct_value(connection: ResolvedConnection) -> Mapping[str, Any]:
+    if connection.type == "workspace":
+        raise UsageError.of(
+            "a connection that is kept in an Azure Machine Learning workspace",
+            where=f"connection '{connection.name}'",
+            expected="a connection with an address and a key, because the flow runs on this machine",
+        )
     configs = {name: value for name in _FIELDS if (value := getattr(connection, name)) is not None}
     return {
         "type": connection.type,
@@ -223,6 +229,11 @@ def _address(connection: ResolvedConnection) -> str:
     address = (connection.api_base or "").rstrip("/")
     # promptflow-tools appends /v1 to a serverless connection's address that does not have it.
     return address.removesuffix("/v1") if connection.type == "serverless" else address
+
+
+def secret_values(connections: Mapping[str, ResolvedConnection]) -> set[str]:
+    """Return the values that are nobody's but the connections'."""
+    return {secret.reveal() for connection in connections.values() for secret in _secrets(connection).values()}
 
 
 def _secrets(connection: ResolvedConnection) -> Mapping[str, Secret]:

@@ -83,6 +83,17 @@ def test_an_evaluators_output_that_nobody_declared_has_no_bounds_to_rest_confide
     assert "declare its bounds" in verdict["findings"][2]["message"]
 
 
+def test_the_workers_of_a_sequential_check_stay_from_one_look_to_the_next(tmp_path: Path) -> None:
+    gate = "concurrency: 4\ngate:\n  sequential: true\n  confidence: 0.95\n  thresholds:\n    - {metric: accuracy, min: 0.8}\n"
+    project = make(tmp_path, gate, 0)
+    (tmp_path / "pids").mkdir()
+    project.rows(*(f"pid:{tmp_path / 'pids'}:{n}" for n in range(40)))
+    code, verdict = project.check("--baseline", "none")
+    assert (code, verdict["candidate"]["rows"]) == (0, 24)
+    (worker,) = (tmp_path / "pids").iterdir()
+    assert len(worker.read_text(encoding="utf-8")) == 24
+
+
 def test_each_slice_of_the_data_has_a_finding(tmp_path: Path) -> None:
     gate = "gate:\n  confidence: 0.9\n  thresholds:\n    - {metric: accuracy, min: 0.5, slices: [kind]}\n"
     project = make(tmp_path, gate, 20)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
 import posixpath
@@ -15,19 +14,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmops.backends.local.workers import find_python, worker_spec
+from llmops.backends.local.loaded import LoadedFlow, LoadedFlows
 from llmops.backends.protocols import FlowSource, Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
 from llmops.core.documents import to_json
 from llmops.core.mapping import ColumnMapping, all_columns, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
-from llmops.engine.gateway.process import Account
 from llmops.engine.lines import LineRunner, Task
+from llmops.engine.loop import Loop
 from llmops.engine.models import ModelServices
-from llmops.engine.worker_process import WorkerSpec
 from llmops.errors import LlmopsError, UsageError
-from llmops.flows.baseline import temporary_copy
 from llmops.records import (
     Line,
     LineError,
@@ -53,9 +50,8 @@ class PlannedLine(NamedTuple):
     error: LineError | None = None
 
 
-@dataclass(frozen=True)
 class LocalRuns:
-    """`Runs` on the embedded engine.
+    """`Runs` on the embedded engine; what a run loads is there for the next one, until `close`.
 
     Args:
         state: the project's `.llmops/` folder.
@@ -63,13 +59,24 @@ class LocalRuns:
         services: knows how a worker reaches the models.
     """
 
-    state: Path
-    cache: LineCache
-    services: ModelServices
+    def __init__(self, state: Path, cache: LineCache, services: ModelServices) -> None:
+        self.state = state
+        self.cache = cache
+        self.services = services
+        self.loaded = LoadedFlows(state, services)
+        self._loop = Loop()
 
     def run(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord | LlmopsError]:
         """See `Runs.run`."""
-        return asyncio.run(self._run_all(requests, progress))
+        self.loaded.announce(requests)
+        return self._loop.run(self._run_all(requests, progress))
+
+    def close(self) -> None:
+        """End all workers."""
+        try:
+            self._loop.run(self.loaded.close())
+        finally:
+            self._loop.close()
 
     def lines(self, run: RunRecord) -> Iterator[Line]:
         """See `Runs.lines`."""
@@ -109,7 +116,6 @@ class LocalRuns:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.gather(*(job.close() for job in jobs.values()))
 
 
 @dataclass(eq=False)
@@ -123,9 +129,7 @@ class _Job:
     record: asyncio.Future[RunRecord | LlmopsError] = field(init=False)
     works: asyncio.Event = field(default_factory=asyncio.Event)
     _target: RunRecord | None = None
-    _runner: LineRunner | None = None
-    _account: Account | None = None
-    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _loaded: LoadedFlow | None = None
     _done: int = 0
     _failed: int = 0
     _unmeasured: int = 0
@@ -158,11 +162,6 @@ class _Job:
         self._target = target
         return self._recorded() or await self._execute()
 
-    async def close(self) -> None:
-        if self._runner is not None:
-            await self._runner.close()
-        self._open.close()
-
     async def _await_target(self) -> RunRecord | LlmopsError | None:
         """Wait for the run to evaluate; meanwhile load the evaluation flow if that run really runs."""
         if not isinstance(self.target, _Job):
@@ -172,7 +171,7 @@ class _Job:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         if not self.target.record.done():
-            await (await self._runner_for_missing()).worker()
+            await (await self._runner()).worker()
         return await self.target.record
 
     def _recorded(self) -> RunRecord | None:
@@ -193,7 +192,7 @@ class _Job:
         first = next(missing, None)
         if first is not None:
             self.works.set()
-            runner = await self._runner_for_missing()
+            runner = await self._runner()
             self.runs.services.check_reachable(self.request.connections)
             await runner.worker()
             await runner.run(_chain(first, missing), self._finished)
@@ -306,28 +305,11 @@ class _Job:
     def _log(self) -> Path:
         return self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
 
-    async def _runner_for_missing(self) -> LineRunner:
-        if self._runner is None:
-            spec = await self._worker_spec()
-            self._runner = LineRunner(
-                spec,
-                self._log,
-                concurrency=self.request.concurrency,
-                line_timeout_s=self.request.line_timeout_s,
-                settle=self._account.settle if self._account else None,
-            )
-        return self._runner
-
-    async def _worker_spec(self) -> WorkerSpec:
-        """Copy the flow's files, so that no edit during the run reaches it, and say how to load them."""
-        source, services = self.request.source, self.runs.services
-        copy = temporary_copy(source.tree, source.closure, self.runs.state / "tmp")
-        root = self._open.enter_context(copy)
-        python = await asyncio.to_thread(find_python, source, root, self.runs.state, services.env)
-        connections = services.for_worker(self.request.label, self.request.connections)
-        self._account = connections.account
-        variables = services.expand(self.request.environment_variables)
-        return worker_spec(self.request, root, connections, variables, python=python)
+    async def _runner(self) -> LineRunner:
+        """Return what runs lines of this flow."""
+        if self._loaded is None:
+            self._loaded = await self.runs.loaded.get(self.request, self._identity, self._log)
+        return self._loaded.runner
 
     def _stored_lines(self) -> Iterator[Line]:
         for planned in self._planned():
@@ -373,7 +355,7 @@ class _Job:
             if line.status == "completed":
                 _append(inputs, line.inputs)
                 _append(aggregation_inputs, line.aggregation_inputs)
-        worker = await (await self._runner_for_missing()).worker()
+        worker = await (await self._runner()).worker()
         metrics: Mapping[str, Any] = {}
         error: LineError | None = None
         if worker.has_aggregation:
@@ -383,9 +365,9 @@ class _Job:
         return metrics, error
 
     def _model_calls(self) -> ModelCalls | None:
-        if self._account is None:
+        if self._loaded is None or self._loaded.account is None:
             return None
-        return replace(self._account.summary(), prices_as_of=self.runs.services.prices_as_of)
+        return replace(self._loaded.account.summary(), prices_as_of=self.runs.services.prices_as_of)
 
     def _aggregates(self) -> bool:
         nodes = self.request.source.flow.data.get("nodes") or []
@@ -415,7 +397,7 @@ class _Job:
             cost_usd=counts.cost_usd,
             model_calls=self._model_calls(),
             stand_in=any(connection.type == "stand_in" for connection in request.connections.values()),
-            versions=self._runner.versions if self._runner else {},
+            versions=self._loaded.runner.versions if self._loaded else {},
             target=self._target.id if self._target else None,
             metrics=metrics,
             aggregation_error=aggregation_error,

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from llmops.config.model import Connection
 from llmops.core.endpoint import Lease, Window
 from llmops.errors import LeaseHeldError, LeaseLostError, UsageError
 from tests.backends.local.conftest import NAME, Place, wait_for
-from tests.backends.packages import echo_flow, llm_flow
+from tests.backends.packages import echo_flow, greeter_flow, llm_flow
 
 STREAM = """\
 import os
@@ -293,6 +294,35 @@ def test_an_llm_node_answers_with_the_stand_in_model_and_the_chosen_variant(plac
     assert answer.status == 200
     assert answer.outputs is not None
     assert answer.outputs["summary"]
+
+
+def test_what_overlays_nodes_where_a_version_was_judged_overlays_them_where_it_serves(place: Place) -> None:
+    place.connections["other"] = Connection(type="stand_in")
+    place.deploy("first", place.register(llm_flow(place.root), nodes={"summarise": {"connection": "other"}}))
+    place.wait_until("first", "healthy")
+    answer = place.endpoints.score(NAME, {"text": "A quiet ferry crosses the bay."}, deployment="first")
+    assert (answer.status, bool(answer.outputs and answer.outputs["summary"])) == (200, True)
+
+
+def test_a_version_serves_with_the_init_and_in_the_python_that_it_was_judged_with(place: Place) -> None:
+    own = place.root / "own-python"
+    own.write_text(f'#!/bin/sh\nSTARTED_BY=own exec {sys.executable} "$@"\n')
+    own.chmod(0o755)
+    flow = greeter_flow(place.root)
+    place.deploy(
+        "first", place.register(flow, entry="main.py:Greeter", init={"greeting": "Good day,"}, python="own-python")
+    )
+    place.wait_until("first", "healthy")
+    reply = place.ask("Ana", deployment="first")
+    assert (reply["answer"], reply["python"]) == ("Good day, Ana", "own")
+
+
+def test_a_python_that_is_not_there_is_why_a_deployment_fails(place: Place) -> None:
+    place.deploy("first", place.register(echo_flow(place.root), python="nobody/python"))
+    place.wait_until("first", "failed")
+    observed = place.endpoints.observe(NAME)
+    assert observed
+    assert "no such Python" in observed.deployments["first"].message
 
 
 def test_secrets_are_in_no_file_and_no_argument(place: Place) -> None:

@@ -38,6 +38,9 @@ def answer(question: str) -> str:
         return "x" * int(argument)
     if order == "print":
         print(argument)
+    if order == "pid":
+        with open(os.path.join(argument.partition(":")[0], str(os.getpid())), "a") as marks:
+            marks.write("x")
     if order == "mark":
         with open(argument, "a") as marks:
             marks.write("x")

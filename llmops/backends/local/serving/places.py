@@ -19,6 +19,11 @@ class Places:
     folder: Path
 
     @property
+    def state(self) -> Path:
+        """The project's `.llmops/` folder."""
+        return self.folder.parents[1]
+
+    @property
     def router(self) -> Path:
         """Process id, port and token of the router that runs; the user's alone."""
         return self.folder / "router.json"

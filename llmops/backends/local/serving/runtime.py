@@ -10,6 +10,7 @@ from typing import Any
 
 from llmops.backends.local.packages import copy_package, verify_package
 from llmops.backends.local.serving import request_log
+from llmops.backends.local.serving.interpreter import find_python
 from llmops.backends.local.serving.places import Places
 from llmops.backends.local.serving.request_log import LoggedRequest
 from llmops.backends.local.serving.served_deployment import ServedDeployment
@@ -162,7 +163,7 @@ class Runtime:
         secrets = [text for value in connections.values() for text in value["secrets"].values() if text != STAND_IN_KEY]
         try:
             return await asyncio.to_thread(self._lay_out, wanted, connections, private.environment_variables, secrets)
-        except (UsageError, OSError) as error:
+        except (UsageError, BackendError, OSError) as error:
             raise FlowRefusedError(str(error)) from error
 
     def _lay_out(
@@ -183,8 +184,10 @@ class Runtime:
             entry=manifest.entry,
             threads=settings.max_concurrent_requests,
             paths=list(dict.fromkeys([folder, *(project / root for root in manifest.import_roots)])),
-            python=settings.python,
+            python=find_python(manifest, run, settings, self.places.state),
+            init=manifest.flow.init,
             variants=manifest.flow.variants,
+            nodes=manifest.flow.nodes,
             connections=connections,
             environment_variables=variables,
             secrets=secrets,
