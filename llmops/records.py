@@ -237,6 +237,7 @@ class EvaluationRecord(Record):
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
         judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
+        repeats: evaluator name to its measurements of each line.
         rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
@@ -251,6 +252,7 @@ class EvaluationRecord(Record):
     failed: int
     unmeasured: int
     judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
+from llmops.reports.evidence_table import HEADS, evidence_rows
 from llmops.reports.interval_chart import IntervalChart, draw_intervals
 from llmops.reports.numbers import format_difference, format_interval, format_number
 from llmops.reports.plain_text import reveal
@@ -103,6 +104,8 @@ def render(verdict: VerdictRecord) -> str:
             stand_in_label=STAND_IN_LABEL.capitalize(),
             judged=judged,
             unjudged=unjudged,
+            evidence_heads=HEADS,
+            evidence=evidence_rows(verdict),
             findings=[*findings_to_read(verdict), *(f for f in verdict.findings if f.outcome == "pass")],
             created=_readable_time(verdict.created_at),
             flips_left_out=max(0, verdict.regressed + verdict.improved - len(verdict.flipped)),
