@@ -37,12 +37,9 @@ def _open_local(
     from llmops.engine.cache import LineCache
     from llmops.engine.models import ModelServices
 
-    cache = LineCache(state / "cache.sqlite")
-    if cache.moved_aside:
-        say(f"The line cache was damaged; it was moved to {cache.moved_aside} and a new one was started.")
     with (
-        contextlib.closing(cache),
-        ModelServices(environment, env, state, use) as services,
+        contextlib.closing(LineCache(state / "cache.sqlite", say)) as cache,
+        ModelServices(environment, env, state, use, say) as services,
         contextlib.closing(LocalRuns(state, cache, services)) as runs,
     ):
         yield runs

@@ -8,7 +8,7 @@ import json
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ from llmops.engine.gateway.faults import read_faults
 from llmops.engine.gateway.process import Account, GatewayProcess
 from llmops.engine.gateway.recording import read_recording
 from llmops.engine.gateway.settings import GatewaySettings, ModelUse, Upstream
+from llmops.engine.gateway.store import CallStore
+from llmops.engine.sqlite_file import say_nothing
 from llmops.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class ModelServices:
         env: environment variables, for references.
         state: the project's `.llmops/` folder, which holds the call cache.
         use: budget, recordings, faults.
+        say: takes a sentence for people.
 
     Raises:
         UsageError: the recording to replay or the faults cannot be read.
@@ -70,6 +73,7 @@ class ModelServices:
     env: Mapping[str, str]
     state: Path
     use: ModelUse = field(default_factory=ModelUse)
+    say: Callable[[str], None] = say_nothing
     _gateway: GatewayProcess | None = None
     _reached: frozenset[str] = frozenset()
 
@@ -158,6 +162,7 @@ class ModelServices:
 
     def _started_gateway(self) -> GatewayProcess:
         if self._gateway is None:
+            CallStore(self.state / CALLS, self.say).close()  # the gateway itself has no one to tell of damage
             self._gateway = GatewayProcess(
                 GatewaySettings(
                     admin=secrets.token_hex(16),

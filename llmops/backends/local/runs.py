@@ -278,7 +278,13 @@ class _Job:
             if planned.error is not None:
                 yield Line(row=planned.row, repeat=planned.repeat, status="unmeasured", inputs={}, error=planned.error)
                 continue
-            stored = self.runs.cache.find([planned.key])[planned.key]
+            stored = self.runs.cache.find([planned.key]).get(planned.key)
+            if stored is None:
+                raise UsageError.of(
+                    "a finished line is gone from the line cache",
+                    where=f"{self.request.label}: row {planned.row}",
+                    fix="Run the same command again; it runs what is missing.",
+                )
             yield Line(
                 row=planned.row,
                 repeat=planned.repeat,
