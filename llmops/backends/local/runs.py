@@ -8,6 +8,7 @@ import hashlib
 import json
 import posixpath
 import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -20,6 +21,7 @@ from llmops.backends.protocols import FlowSource, Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
 from llmops.core.documents import to_json
+from llmops.core.latency import summarize_latency
 from llmops.core.mapping import ColumnMapping, all_columns, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
 from llmops.engine.gateway.process import Account
@@ -413,6 +415,7 @@ class _Job:
             ended_at=_now(),
             tokens=counts.tokens,
             cost_usd=counts.cost_usd,
+            latency_s=summarize_latency(counts.durations_s),
             model_calls=self._model_calls(),
             stand_in=any(connection.type == "stand_in" for connection in request.connections.values()),
             versions=self._runner.versions if self._runner else {},
@@ -441,6 +444,7 @@ class _Counts:
         self.completed = self.failed = self.unmeasured = 0
         self.tokens: dict[str, int] = {}
         self.misses: list[str] = []
+        self.durations_s = array("d")
         self._usd = 0.0
         self._priced = self._unpriced = 0
         self._hash = hashlib.sha256()
@@ -449,6 +453,8 @@ class _Counts:
         setattr(self, line.status, getattr(self, line.status) + 1)
         for name, number in line.tokens.items():
             self.tokens[name] = self.tokens.get(name, 0) + number
+        if line.status != "unmeasured":
+            self.durations_s.append(line.duration_s)
         self._usd += line.cost_usd or 0.0
         self._priced += line.cost_usd is not None
         self._unpriced += line.cost_usd is None and bool(line.tokens)
