@@ -27,6 +27,7 @@ from llmops.core.rollout_steps import say_split
 from llmops.delivery.driver import Driver, Result
 from llmops.delivery.endpoint_judge import EndpointJudge
 from llmops.delivery.package import Package
+from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.folder import connections_in_use, read_flow_in
 from llmops.flows.tree import WorkingTree
@@ -189,7 +190,22 @@ def build_judge(release: Release, package: Package, stack: ExitStack) -> Endpoin
     flags = Options(environment=target.environment.name, dataset=target.environment.rollout.evaluate_dataset or None)
     selection = layer(target.project, target.experiment.name, env=context.env, flags=flags)
     prepared = prepare(target.project, selection, context.env)
-    scorer = _Scorer(release=release, prepared=prepared, stack=stack)
+    return judge_of(release, package, prepared, stack)
+
+
+def judge_of(
+    release: Release, package: Package, prepared: Prepared, stack: ExitStack, use: ModelUse | None = None
+) -> EndpointJudge:
+    """Build the judge of a version's deployments from an experiment that is ready to run.
+
+    Args:
+        use: what the evaluators do with models beyond calling them.
+
+    Raises:
+        UsageError: the environment lacks a connection of the version.
+    """
+    target, context = release.target, release.context
+    scorer = _Scorer(release=release, prepared=prepared, stack=stack, use=use or ModelUse())
     connections = find_connections(target, package, context.env)
     return EndpointJudge(
         endpoints=release.delivery.endpoints,
@@ -215,6 +231,7 @@ class _Scorer:
     release: Release
     prepared: Prepared
     stack: ExitStack
+    use: ModelUse
     _runs: Runs | None = None
 
     def score(self, run: RunRecord) -> Mapping[str, RunRecord]:
@@ -229,7 +246,7 @@ class _Scorer:
     def _open(self) -> Runs:
         if self._runs is None:
             context, target = self.release.context, self.release.target
-            runs = open_runs(self.prepared.environment, target.project.state, context.env, context.say)
+            runs = open_runs(self.prepared.environment, target.project.state, context.env, context.say, self.use)
             self._runs = self.stack.enter_context(runs)
         return self._runs
 

@@ -33,6 +33,7 @@ from llmops.backends.protocols import Progress, RunLog, RunRequest, Runs
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.model import Environment
 from llmops.core.documents import to_json
+from llmops.core.latency import summarize_latency
 from llmops.errors import BackendError, DeadlineError, LlmopsError, UsageError
 from llmops.records import DatasetRef, FlowRef, Line, LineError, RunRecord
 
@@ -508,6 +509,7 @@ def _with_counts(record: RunRecord, counts: LineCounts) -> RunRecord:
         unmeasured=counts.unmeasured,
         tokens=counts.tokens,
         cost_usd=counts.cost_usd,
+        latency_s=summarize_latency(counts.durations_s),
         lines_digest=counts.digest,
     )
 

@@ -19,6 +19,7 @@ from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
 from llmops.core.documents import to_json
+from llmops.core.latency import summarize_latency
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
 from llmops.engine.lines import LineRunner, Task
 from llmops.engine.loop import Loop
@@ -363,6 +364,7 @@ class _Job:
             ended_at=_now(),
             tokens=counts.tokens,
             cost_usd=counts.cost_usd,
+            latency_s=summarize_latency(counts.durations_s),
             model_calls=self._model_calls(),
             stand_in=any(connection.type == "stand_in" for connection in request.connections.values()),
             versions=self._loaded.runner.versions if self._loaded else {},
