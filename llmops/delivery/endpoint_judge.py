@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from llmops.backends.protocols import Answer, Clock, Endpoints
 from llmops.config.data import read_rows
@@ -47,6 +47,22 @@ _RETRIES_S = (1.0, 3.0, 9.0, 27.0)
 """Waits before a request is sent again that met a busy service."""
 
 
+class Score(Protocol):
+    """Scores the lines of a run by evaluators of the experiment."""
+
+    def __call__(
+        self, run: RunRecord, rows: Path, evaluators: Collection[str], keep: Callable[[], None]
+    ) -> Mapping[str, RunRecord]:
+        """Return evaluator name to its run over the lines.
+
+        Args:
+            run: of the answers.
+            rows: file with the rows that were asked.
+            evaluators: their names.
+            keep: to be called often.
+        """
+
+
 class _Question(NamedTuple):
     row: int
     repeat: int
@@ -63,7 +79,7 @@ class EndpointJudge:
         experiment: as it holds in the environment.
         dataset, data: the rows that are asked.
         connections: connection name to identity; stand_in: whether the stand-in model answers.
-        score: from a run to the runs of each evaluator over its lines.
+        score: scores the lines of a run.
         read_lines: yields the lines of a run in order.
     """
 
@@ -78,7 +94,7 @@ class EndpointJudge:
     data: Path
     connections: Mapping[str, str]
     stand_in: bool
-    score: Callable[[RunRecord], Mapping[str, RunRecord]]
+    score: Score
     read_lines: Callable[[RunRecord], Iterator[Line]]
 
     def probe(self, deployment: str, rows: int) -> Judgement:
@@ -100,7 +116,7 @@ class EndpointJudge:
         """See `Judge.evaluate`; answers that are there from an attempt before are not asked for again."""
         del dataset
         run = self._run(deployment, keep)
-        evaluations = self.score(run)
+        evaluations = self.score(run, self.data, self.experiment.evaluators, keep)
         specs = {name: evaluator.metrics for name, evaluator in self.experiment.evaluators.items()}
         evaluation = evaluate_run(self.state, run, evaluations, specs, self.read_lines)
         case = Case(
@@ -155,6 +171,20 @@ class EndpointJudge:
         folder = self.state / "runs" / self._run_id(deployment)
         asked = self._ask_all(deployment, folder / "answers.jsonl", keep)
         lines = [asked[key] for key in sorted(asked)]
+        return self.write_run(folder, deployment, lines, dataset=self.dataset, started_at=started_at)
+
+    def write_run(
+        self, folder: Path, deployment: str, lines: Sequence[Line], *, dataset: DatasetRef, started_at: str = ""
+    ) -> RunRecord:
+        """Write answers of a deployment as a run, which evaluators can score.
+
+        Args:
+            folder: of the run; its name is the run's id.
+            deployment: that answered.
+            lines: by row and repeat.
+            dataset: that was asked.
+            started_at: ISO 8601; now when empty.
+        """
         write_stream(folder / "lines.jsonl", (json.dumps(to_json(line), ensure_ascii=False) for line in lines))
         counts = {
             status: sum(line.status == status for line in lines) for status in ("completed", "failed", "unmeasured")
@@ -163,16 +193,16 @@ class EndpointJudge:
             id=folder.name,
             experiment=self.experiment.name,
             flow=self.manifest.flow,
-            dataset=self.dataset,
+            dataset=dataset,
             column_mapping=self.experiment.column_mapping,
             environment=self.environment,
             connections=self.connections,
-            repeats=self.experiment.repeat,
+            repeats=max((line.repeat for line in lines), default=0) + 1,
             completed=counts["completed"],
             failed=counts["failed"],
             unmeasured=counts["unmeasured"],
             cached=0,
-            started_at=started_at,
+            started_at=started_at or _iso(self.clock),
             ended_at=_iso(self.clock),
             stand_in=self.stand_in,
             versions={**self.manifest.versions, "endpoint": self.endpoint, "deployment": deployment},
@@ -226,7 +256,7 @@ class EndpointJudge:
         )
 
 
-def digest_lines(lines: list[Line]) -> str:
+def digest_lines(lines: Sequence[Line]) -> str:
     """Digest lines as a run record does: row, repeat, status, inputs and outputs of each, in order."""
     total = hashlib.sha256()
     for line in lines:
