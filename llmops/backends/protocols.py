@@ -227,6 +227,8 @@ class DeploymentRequest:
         environment_variables: literal values or `${env:NAME}` references.
         tags: written with the deployment, in the same step.
         settings: what only this backend knows, from the environment's configuration, for instance `instance_type`.
+        capture_percent: share of live requests whose inputs and outputs are kept to be scored, see
+            `Endpoints.read_captured`; 0, without the consent of the environment's configuration, keeps none.
     """
 
     name: str
@@ -236,6 +238,7 @@ class DeploymentRequest:
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    capture_percent: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,6 +260,23 @@ class Answer:
     deployment: str = ""
     duration_s: float = 0.0
     request_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapturedAnswer:
+    """One live request with its answer, as it was kept with the consent of the environment's configuration.
+
+    Attributes:
+        at: seconds since the epoch, when the request came.
+        request_id: as the endpoint logged it.
+        duration_s: until the last byte of the answer, seconds.
+    """
+
+    at: float
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    request_id: str = ""
+    duration_s: float = 0.0
 
 
 class Endpoints(Protocol):
@@ -368,7 +388,29 @@ class Endpoints(Protocol):
         """
 
     def measure(self, endpoint: str, *, start: float, end: float) -> Mapping[str, Window]:
-        """Return what each deployment did with live requests between two moments (seconds since the epoch)."""
+        """Return what each deployment did with the live requests that came between two moments.
+
+        Asked again later, with the same moments, it knows the answers that were given meanwhile.
+
+        Args:
+            endpoint: which exists.
+            start, end: seconds since the epoch.
+        """
+
+    def read_captured(
+        self, endpoint: str, *, start: float, end: float, limit: int
+    ) -> Mapping[str, Sequence[CapturedAnswer]]:
+        """Return, by deployment, what was kept of live requests that came between two moments, oldest first.
+
+        Only answers of status 200 whose inputs and outputs are JSON objects are kept, and only of deployments that were
+        made with `DeploymentRequest.capture_percent`; mirrored copies count. What was kept may be forgotten after a
+        day. A backend that cannot keep answers returns nothing.
+
+        Args:
+            endpoint: which exists.
+            start, end: seconds since the epoch.
+            limit: of each deployment the newest so many at most.
+        """
 
     def read_logs(self, endpoint: str, deployment: str, *, lines: int = 200) -> str:
         """Return the last lines that a deployment wrote, its start included; empty when there are none."""
