@@ -161,6 +161,21 @@ class Runs(RunReader, Protocol):
         """
 
 
+class Trial(Protocol):
+    """A loaded flow that takes inputs one by one; nothing is read from a cache or kept in it."""
+
+    log: Path
+    """What the flow printed."""
+
+    async def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run one input.
+
+        Returns:
+            The worker's answer, see `engine/worker/protocol.md`, with `nodes`; a time-out or a crash is a failed line,
+            after which the trial is over.
+        """
+
+
 class Clock(Protocol):
     """The time, as a collaborator, so that a rollout of hours can be tried in no time."""
 
