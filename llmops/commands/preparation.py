@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmops.backends.protocols import FlowSource, RunRequest
+from llmops.commands.resamples import count_resamples
 from llmops.config.connections import ResolvedConnection, resolve_connections
 from llmops.config.data import DataSummary, describe
 from llmops.config.layers import Options, Selection, layer
@@ -298,6 +299,7 @@ def evaluation_requests(
             environment_variables=_variables(prepared.environment, experiment.evaluators[name]),
             target=target,
             repeats=experiment.evaluators[name].repeat,
+            resamples=count_resamples(experiment, name),
             concurrency=experiment.concurrency,
             line_timeout_s=experiment.line_timeout_s,
             is_required=is_required,

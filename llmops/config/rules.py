@@ -218,14 +218,22 @@ def _check_confidence(threshold: Values, gate: Values, declared: Values | None, 
         return
     kind = declared.get("kind", "mean")
     is_approximate = threshold.get("method") == "approximate"
-    if declared.get("score") is None or kind == "opaque":
+    is_opaque = declared.get("score") is None or kind == "opaque"
+    if is_opaque and not is_approximate:
         report(
             (*path, "metric"),
             "confidence about a number that only its evaluator can form",
             found=f"'{threshold['metric']}', which declares no score of a row",
-            fix="Declare its `score` and `kind`, or give the threshold no confidence (then the gate has none either).",
+            fix="Declare its `score` and `kind`, give the threshold no confidence (then the gate has none either), or "
+            "ask for `method: approximate`: a bootstrap that runs its aggregation again over resampled rows.",
         )
-    elif kind in {"mean", "sum"} and declared.get("bounds") is None and not is_approximate:
+    elif is_opaque and threshold.get("slices"):
+        report(
+            (*path, "slices"),
+            "slices of a number that only its evaluator can form",
+            found=f"'{threshold['metric']}', which declares no score of a row",
+        )
+    elif kind in {"mean", "sum"} and not is_opaque and declared.get("bounds") is None and not is_approximate:
         report(
             (*path, "metric"),
             "confidence about a mean of scores without bounds",

@@ -79,6 +79,11 @@ def _build(
         unmeasured=scores.count("unmeasured"),
         judges={name: _judge_digest(record) for name, record in evaluations.items()},
         repeats={name: record.repeats for name, record in evaluations.items()},
+        resampled={
+            f"{name}.{metric}": values
+            for name, record in evaluations.items()
+            for metric, values in record.resampled.items()
+        },
     )
 
 

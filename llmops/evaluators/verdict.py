@@ -213,8 +213,8 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
 def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Sequence[Look]) -> Evidence:
     return gather(
         case.gate,
-        Side(metrics=_by_name(case.candidate), scores=candidate),
-        Side(metrics=_by_name(case.baseline), scores=baseline) if case.baseline and baseline else None,
+        _side(case.candidate, candidate),
+        _side(case.baseline, baseline) if case.baseline and baseline else None,
         lambda metric: _spec(case, metric),
         Rows(
             design=_design(case, len(earlier)),
@@ -226,6 +226,10 @@ def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Seq
             baseline_problem=case.baseline_problem,
         ),
     )
+
+
+def _side(evaluation: EvaluationRecord, scores: Scores) -> Side:
+    return Side(metrics=_by_name(evaluation), scores=scores, resampled=evaluation.resampled)
 
 
 def judge_case(state: Path, case: Case) -> Outcome:
