@@ -11,6 +11,7 @@ from typing import Any
 
 from llmops.config.connections import find_faults
 from llmops.config.document import Report, Steps
+from llmops.core.aggregate import LARGEST_NUMBER
 from llmops.core.mapping import SOURCES, Source, find_malformed
 from llmops.errors import Problem, near_match
 
@@ -132,11 +133,13 @@ def _check_mapping(mapping: Values, path: Steps, sources: Collection[Source], re
 def _check_metrics(metrics: Values, path: Steps, report: Report) -> None:
     for name, metric in metrics.items():
         low, high = metric.get("bounds") or (0, 1)
-        if low is None or high is None or low < high:
+        if low is None or high is None:
             continue
-        report(
-            (*path, name, "bounds"), "no room between the bounds", found=f"{low} and {high}", expected="smaller, larger"
-        )
+        place, found = (*path, name, "bounds"), f"{low} and {high}"
+        if low >= high:
+            report(place, "no room between the bounds", found=found, expected="smaller, larger")
+        elif max(abs(low), abs(high)) > LARGEST_NUMBER:
+            report(place, "bounds of a size that cannot be added up", found=found, expected=f"up to {LARGEST_NUMBER:g}")
 
 
 def _check_thresholds(experiment: Values, report: Report) -> None:
