@@ -160,7 +160,7 @@ def _check_one(
                 )
             )
             repeated = with_repeats(prepared, baseline, add_repeats)
-            verdict = _Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
+            verdict = Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
             verdict = replace(verdict, changes=find_changes(baseline.source, prepared.flow))
         if prepared.experiment.redact:
             verdict = redact(verdict)
@@ -174,8 +174,13 @@ def _check_one(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Check:
-    """One experiment between its preparation and its verdict."""
+class Check:
+    """One experiment between its preparation and its verdict.
+
+    Attributes:
+        baseline: what it is compared with; without a source, it is judged by its own numbers.
+        runs: of the environment; open until the verdict is there.
+    """
 
     context: Context
     prepared: Prepared

@@ -123,7 +123,8 @@ def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:
     if name not in logged.metrics:
         return f"{logged.evaluator!r} did not report {name!r}"
     if reported is None:
-        return f"{logged.evaluator!r} reported {logged.metrics[name]!r}, which is no finite number up to {LARGEST_NUMBER:g}"
+        found = f"{logged.evaluator!r} reported {logged.metrics[name]!r}"
+        return f"{found}, which is no finite number up to {LARGEST_NUMBER:g}"
     return ""
 
 

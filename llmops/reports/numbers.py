@@ -38,7 +38,7 @@ def format_interval(interval: tuple[float, float] | None) -> str:
 
 
 def format_chance(value: float | None, *, alpha: float) -> str:
-    """Write a p-value so that it never looks equal to the error rate it is compared with; tiny ones are bounded."""
+    """Write a p-value so that it never looks equal to the error rate that it is compared with; bound tiny ones."""
     if value is None or not math.isfinite(value):
         return MISSING
     return format_number(value, apart_from=alpha) if value >= _LEAST_CHANCE else f"< {_LEAST_CHANCE:g}"
