@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,6 +110,11 @@ def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -
         note = f"the evaluator logged {reported:g}, but the mean of {spec.score!r} over its rows is {mean:g}"
         return _bare(name, logged.evaluator, scores, spec, reported, note)
     return metric
+
+
+def names_formed_of_rows(specs: Mapping[str, MetricSpec], outputs: Collection[str]) -> frozenset[str]:
+    """Return the declared metrics that follow from an evaluator's outputs without its aggregation logging them."""
+    return frozenset(name for name, spec in specs.items() if spec.score in outputs and _is_ours_to_form(name, spec))
 
 
 def _is_ours_to_form(name: str, spec: MetricSpec) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmops.backends.line_counts import LineCounts
 from llmops.backends.local.loaded import LoadedFlow, LoadedFlows
-from llmops.backends.planned_lines import PlannedLine, plan_lines, slug_of
+from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lines, slug_of
 from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
@@ -204,7 +204,7 @@ class _Job:
     def _id(self) -> str:
         request = self.request
         parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
-        parts += [request.repeats, self._target.lines_digest if self._target else None]
+        parts += [request.repeats, identify_target(request, self._target)]
         if request.rows is not None:
             parts.append(list(request.rows))
         if request.resamples:
