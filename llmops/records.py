@@ -241,7 +241,8 @@ class EvaluationRecord(Record):
     Attributes:
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
-        judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
+        judges: evaluator name to the digest of what judged besides its flow: variants, models of its nodes, arguments,
+            connections, column mapping.
         repeats: evaluator name to its measurements of each line.
         resampled: `evaluator.metric` to the evaluation run's `resampled`.
         rows: rows of the data set; scored, failed and unmeasured add up to it.

@@ -107,14 +107,16 @@ class Measured:
     """What was measured, whatever the number of repeats.
 
     Attributes:
-        evaluators: evaluator name to the digest of its flow.
+        overlay: what lies over the flow's files, see `FlowRef.overlay`.
+        evaluators: evaluator name to the digest of its flow; judges: to the digest of what judges besides.
         connections: connection name to its identity.
     """
 
     flow: str
-    variants: Mapping[str, str]
+    overlay: Mapping[str, str]
     dataset: str
     evaluators: Mapping[str, str]
+    judges: Mapping[str, str]
     connections: Mapping[str, str]
     column_mapping: Mapping[str, Any]
 
@@ -124,9 +126,10 @@ class Measured:
         run = evaluation.run
         return cls(
             flow=run.flow.digest,
-            variants=run.flow.variants,
+            overlay=run.flow.overlay,
             dataset=run.dataset.digest,
             evaluators=evaluation.evaluators,
+            judges=evaluation.judges,
             connections=run.connections,
             column_mapping=run.column_mapping,
         )
