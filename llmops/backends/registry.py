@@ -62,8 +62,7 @@ def _open_local_trials(
     from llmops.backends.local.trial import open_trial
     from llmops.engine.models import ModelServices
 
-    del say
-    with ModelServices(environment, env, state) as services:
+    with ModelServices(environment, env, state, say=say) as services:
         yield lambda request, log: open_trial(request, state, services, log)
 
 
