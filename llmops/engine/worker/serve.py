@@ -59,6 +59,8 @@ def serve(source: int, sink: int) -> None:
             if message["op"] == "load":
                 flow = _load(message, pipe)
                 pool = ThreadPoolExecutor(max_workers=message["threads"], thread_name_prefix="line")
+            elif message["op"] == "ping":
+                pipe.send({"op": "pong", "id": message["id"]})
             elif flow is not None and pool is not None:
                 work = _aggregate if message["op"] == "aggregate" else _run_line
                 pool.submit(work, flow, message, pipe)

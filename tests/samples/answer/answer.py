@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,17 @@ def answer(question: str) -> str:  # noqa: PLR0912 one for each kind of trouble
         sys.exit(argument)
     if order == "segfault":
         ctypes.string_at(0)
+    if order == "memory":
+        bytearray(int(argument))
+    if order == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if order == "freeze":
+        ctypes.PyDLL(None).sleep(int(argument))
+    if order == "fork-and-exit":
+        fork_and_exit(argument)
+    if order == "wait":
+        while not os.path.exists(argument):
+            time.sleep(0.02)
     if order == "chdir":
         os.chdir(argument)
     if order == "close":
@@ -45,3 +57,15 @@ def answer(question: str) -> str:  # noqa: PLR0912 one for each kind of trouble
         with open(argument, "a") as marks:
             marks.write("x")
     return question[::-1]
+
+
+def fork_and_exit(path: str) -> None:
+    """Leave a process behind that has all our pipes open and is in no group of ours."""
+    if not os.fork():
+        os.setsid()
+        with open(path, "w") as file:
+            file.write(str(os.getpid()))
+        time.sleep(600)
+    while not os.path.exists(path):
+        time.sleep(0.02)
+    os._exit(5)
