@@ -100,9 +100,10 @@ def test_a_worker_that_the_system_kills_for_its_memory_fails_its_line_alone(proj
 
 
 def test_a_process_that_a_dead_worker_left_behind_holds_up_nobody(project: TinyProject, tmp_path: Path) -> None:
-    project.rows(f"fork-and-exit:{tmp_path / 'pid'}", "fine")
+    project.rows(f"fork-and-exit:{tmp_path / 'left'}", "fine")
     code, verdict = project.check()
-    os.kill(int((tmp_path / "pid").read_text(encoding="utf-8")), signal.SIGKILL)
+    for left in tmp_path.glob("left-*"):
+        os.kill(int(left.name.removeprefix("left-")), signal.SIGKILL)
     assert (code, verdict["candidate"]["failed"], verdict["candidate"]["scored"]) == (10, 1, 1)
     failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
     assert failed["message"] == "the worker process ended with exit code 5"

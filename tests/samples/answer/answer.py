@@ -61,11 +61,9 @@ def answer(question: str) -> str:  # noqa: PLR0912 one for each kind of trouble
 
 def fork_and_exit(path: str) -> None:
     """Leave a process behind that has all our pipes open and is in no group of ours."""
-    if not os.fork():
+    child = os.fork()
+    if not child:
         os.setsid()
-        with open(path, "w") as file:
-            file.write(str(os.getpid()))
         time.sleep(600)
-    while not os.path.exists(path):
-        time.sleep(0.02)
+    open(f"{path}-{child}", "w").close()
     os._exit(5)
