@@ -29,12 +29,12 @@ class Task(Generic[T]):
     repeat: int = 0
 
 
-GROW_INTERVAL_S = 1.0
-GROW_AFTER = 4
-"""Intervals in a row that all processes must compute before another is worth its start of about two seconds."""
+GROW_INTERVAL_S = 0.5
+GROW_AFTER = 2
+"""Intervals in a row that all processes must compute before another is started, which costs a tenth of a second."""
 
-SATURATED = 0.85
-"""Share of one core from which on a worker process is taken to be the bottleneck."""
+SATURATED = 0.7
+"""Share of one core from which on a worker process is taken to be the bottleneck; other programs need some, too."""
 
 
 class LineRunner:
