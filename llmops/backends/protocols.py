@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from llmops.config.connections import ResolvedConnection
 from llmops.core.endpoint import Endpoint, Lease, Window
@@ -101,6 +101,14 @@ class Runs(Protocol):
 
     def list_all(self) -> Sequence[RunRecord]:
         """Return all runs, newest first."""
+
+
+@runtime_checkable
+class KeepsLines(Protocol):
+    """What `Runs` may know beside: which lines it need not run again."""
+
+    def count_missing(self, request: RunRequest) -> int:
+        """Return how many lines a request would run: those that no run before has measured."""
 
 
 class Clock(Protocol):
