@@ -65,6 +65,14 @@ class LocalRuns:
         """The records and lines of the project."""
         return RecordedRuns(self.state)
 
+    def count_missing(self, request: RunRequest) -> int:
+        """See `KeepsLines.count_missing`; for a run of a flow itself."""
+        return self._loop.run(self._count_missing(request))
+
+    async def _count_missing(self, request: RunRequest) -> int:
+        job = _Job(request=request, runs=self, progress=_NoProgress(), target=None)
+        return sum(1 for _ in job.missing())
+
     def lines(self, run: RunRecord) -> Iterator[Line]:
         """See `Runs.lines`."""
         return self.recorded.lines(run)
@@ -111,6 +119,16 @@ class LocalRuns:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _NoProgress:
+    """Where nothing runs."""
+
+    def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(eq=False)
@@ -183,7 +201,7 @@ class _Job:
 
     async def _execute(self) -> RunRecord:
         self.progress.update(self.request.label, done=0, total=self._total)
-        missing = self._missing()
+        missing = self.missing()
         first = next(missing, None)
         if first is not None:
             self.works.set()
@@ -240,7 +258,8 @@ class _Job:
             key = "" if planned.error else line_key(self._identity, planned.inputs, planned.repeat)
             yield planned._replace(key=key)
 
-    def _missing(self) -> Iterator[Task[str]]:
+    def missing(self) -> Iterator[Task[str]]:
+        """Yield what no run before has measured, each line once, and count the others."""
         for planned in self._planned():
             if planned.error is not None:
                 self._count("unmeasured")

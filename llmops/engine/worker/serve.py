@@ -60,6 +60,8 @@ def serve(source: int, sink: int) -> None:
             if message["op"] == "load":
                 flow = _load(message, pipe)
                 pool = ThreadPoolExecutor(max_workers=message["threads"], thread_name_prefix="line")
+            elif message["op"] == "ping":
+                pipe.send({"op": "pong", "id": message["id"]})
             elif flow is not None and pool is not None:
                 pool.submit(_WORK[message["op"]], flow, message, pipe)
     sys.stdout.flush()
