@@ -25,8 +25,13 @@ OVER = Text("it passes again", "<p>it passes again</p>")
 class Place(Protocol):
     """One host with its issues, as a test looks at it."""
 
-    service: Service
     waits: list[float]
+    lookups: int
+    """Requests before an issue is opened."""
+    refusal: Reply
+
+    @property
+    def service(self) -> Service: ...
 
     def client(self) -> Issues: ...
 
@@ -46,6 +51,8 @@ class OnGitHub:
     service: GitHub
     folder: Path
     waits: list[float] = field(default_factory=list)
+    lookups: int = 1
+    refusal: Reply = FORBIDDEN
 
     def client(self) -> Issues:
         return open_github_issues(self.service.environment(self.folder), sleep=self.waits.append)
@@ -74,6 +81,8 @@ class OnAzure:
 
     service: AzureRepos
     waits: list[float] = field(default_factory=list)
+    lookups: int = 3
+    refusal: Reply = NOT_ALLOWED
 
     def client(self) -> Issues:
         return open_azure_boards(self.service.environment(), work_item_type="Issue", sleep=self.waits.append)
@@ -162,8 +171,7 @@ def test_of_two_that_were_opened_at_once_the_older_stays(place: Place) -> None:
 
 
 def test_an_issue_whose_opening_was_not_heard_is_not_opened_twice(place: Place) -> None:
-    lookups = 1 if isinstance(place, OnGitHub) else 3
-    place.service.trouble = [*[None] * lookups, Reply(0, hangs_up=True)]
+    place.service.trouble = [*[None] * place.lookups, Reply(0, hangs_up=True)]
     assert place.client().open(key=KEY, title="tiny fails", text=TEXT, labels=[]) in ("updated", "unchanged")
     assert (len(place.open_now()), len(place.texts())) == (1, 1)
 
@@ -181,8 +189,7 @@ def test_a_service_that_stays_down_is_said(place: Place) -> None:
 
 
 def test_a_job_that_may_not_is_told_why(place: Place) -> None:
-    refusal = FORBIDDEN if isinstance(place, OnGitHub) else NOT_ALLOWED
-    place.service.trouble = [refusal]
+    place.service.trouble = [place.refusal]
     with pytest.raises(BackendError, match="status 403"):
         place.client().open(key=KEY, title="tiny fails", text=TEXT, labels=[])
     assert place.waits == []

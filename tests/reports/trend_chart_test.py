@@ -40,7 +40,8 @@ def test_a_minimum_refuses_below_it_and_a_maximum_above() -> None:
     assert chart
     low, high = chart.limits
     assert low.refused_from == low.y > high.y
-    assert (high.refused_from, high.refused_from + high.refused_height) == (chart.top, pytest.approx(high.y))
+    assert high.refused_from == chart.top
+    assert high.refused_from + high.refused_height == pytest.approx(high.y)
 
 
 def test_a_change_is_marked_where_it_happened_and_said_in_words() -> None:
