@@ -104,6 +104,7 @@ class FlowRef:
         nodes: node to what it uses instead of what the flow says: `connection`, `deployment_name`, `model`, inputs.
         init: arguments of the class that the flow is.
         python: the Python that was asked for: empty (llmops's own), a path or `auto`.
+        environment_variables: names of those that the experiment sets, sorted; values are no part of the flow.
     """
 
     path: str
@@ -112,9 +113,20 @@ class FlowRef:
     nodes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     init: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     python: str = ""
+    environment_variables: Sequence[str] = ()
     commit: str | None = None
     dirty: bool = False
     ref: str | None = None
+
+    @property
+    def overlay(self) -> dict[str, str]:
+        """All that lies over the files, as texts; with `digest` it names what runs, see `digest_with_overlay`.
+
+        Variants are under their node's name, everything else under a key that no node can have.
+        """
+        names = ("nodes", "init", "python", "environment_variables")
+        settings = {f"overlay:{name}": to_json(value) for name in names if (value := getattr(self, name))}
+        return {**self.variants, **{key: json.dumps(value, sort_keys=True) for key, value in settings.items()}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +190,9 @@ class RunRecord(Record):
         aggregation_error: why the aggregation nodes did not end.
         lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
         log: name of the file, in `.llmops/logs/`, that took what the flow printed; other runs of the flow share it.
+        remote: names under which a service ran it, in order: those after the first ran what was left over.
+        link: page of the service that shows it.
+        status: what a service says of a run whose lines were not fetched yet; empty for a run that has ended.
     """
 
     kind: ClassVar[str] = "run"
@@ -206,6 +221,9 @@ class RunRecord(Record):
     aggregation_error: LineError | None = None
     lines_digest: str = ""
     log: str = ""
+    remote: Sequence[str] = ()
+    link: str = ""
+    status: str = ""
 
     @property
     def lines(self) -> int:
@@ -221,6 +239,7 @@ class EvaluationRecord(Record):
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
         judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
+        repeats: evaluator name to its measurements of each line.
         rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
@@ -235,6 +254,7 @@ class EvaluationRecord(Record):
     failed: int
     unmeasured: int
     judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -251,6 +251,7 @@ def _flow_ref(
         nodes=nodes,
         init=how.init,
         python=how.python,
+        environment_variables=sorted(how.environment_variables),
     )
 
 

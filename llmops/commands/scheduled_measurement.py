@@ -117,7 +117,8 @@ def measure_endpoint(
             context.progress.close()
             if run.unmeasured == run.lines:
                 raise _silent(target, f"none of {run.lines} requests")
-            return _with_record(judge.judge(run), prepared, _find_record(prepared, served, run), served, history)
+            verdict = judge.judge(run, keep=lambda: None)
+            return _with_record(verdict, prepared, _find_record(prepared, served, run), served, history)
 
         return _conclude(context, prepared, "endpoint", occasion, decide, version=", ".join(served.versions))
 

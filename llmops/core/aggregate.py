@@ -19,6 +19,9 @@ from llmops.core.statistics import (
     wilson,
 )
 
+LARGEST_NUMBER = 1e150
+"""No score is larger: the sums and squares of larger ones leave the floats."""
+
 _AGREEMENT = 1e-6
 PROPORTION_BOUNDS = (0.0, 1.0)
 
@@ -66,7 +69,8 @@ def row_values(scores: Scores, key: str, spec: MetricSpec) -> list[float | None]
     worst, _ = extremes(spec)
     column = scores.columns.get(key)
     if column is not None and len(column) == len(scores.statuses) and set(scores.statuses) == {"scored"}:
-        return [None if math.isnan(value) else value for value in column]
+        is_complete = not math.isnan(sum(column))
+        return list(column) if is_complete else [None if math.isnan(value) else value for value in column]
     values: list[float | None] = []
     for index, status in enumerate(scores.statuses):
         own = column[index] if column is not None and (status == "scored" or spec.kind == "sum") else None
@@ -86,8 +90,8 @@ def extremes(spec: MetricSpec) -> tuple[float | None, float | None]:
 
 
 def as_number(value: Any) -> float | None:
-    """Return a finite number, None for anything else."""
-    if isinstance(value, (bool, int, float)) and math.isfinite(value):
+    """Return a number of a size that can be added up and squared, None for anything else."""
+    if isinstance(value, (bool, int, float)) and abs(value) <= LARGEST_NUMBER:
         return float(value)
     return None
 

@@ -307,7 +307,7 @@ def _weighed(
         return _refused(question, base, "only its evaluator knows how it is formed, so that no confidence can be had")
     rule = choose_rule(sample, question.threshold.method, has_many_looks=gate.has_many_looks)
     if rule is None:
-        return _refused(question, base, UNBOUNDED)
+        return _refused(question, base, MIXED if sample.kind == "mixed" else UNBOUNDED)
     if gate.has_many_looks and not rule.is_guaranteed:
         return _refused(question, base, "an approximate method holds for one look only")
     passing, failing = p_values(rule, sample, limit, at_least=at_least, enough=question.alpha)
@@ -326,8 +326,11 @@ def _weighed(
 
 
 UNBOUNDED = (
-    "a mean of scores without bounds has no guaranteed interval: declare its bounds, put the limit on a percentile, "
-    "or ask for `method: approximate`"
+    "a mean of scores without bounds has no guaranteed interval: declare its bounds (or `kind: proportion` when rows "
+    "are 0 or 1), put the limit on a percentile, or ask for `method: approximate`"
+)
+MIXED = (
+    "a proportion has 0 or 1 in each row, but some have a number in between: declare `kind: mean` and `bounds: [0, 1]`"
 )
 
 

@@ -30,6 +30,10 @@ from llmops.core.statistics import (
 EXACT_PAIRS = 20_000
 """Most rows for which the exact paired test is formed; above it bets decide."""
 _DIGITS = 12
+_SLACK = 1e-12
+"""Changes that differ by less are equal, as in `gate`."""
+_KNOWN = 1e-9
+"""Share of the range within which the mean of a whole data set is equal to a limit."""
 _SHIFT_STEPS = 40
 _BOUND_STEPS = 4096
 _UNBOUNDED_DEVIATIONS = 20.0
@@ -78,7 +82,7 @@ def choose_rule(sample: Sample, method: Method, *, has_many_looks: bool) -> Rule
         return _approximate(sample)
     if sample.kind == "percentile":
         return DRAWN_ORDER if sample.drawn else ORDER
-    if sample.kind == "unbounded":
+    if sample.kind in {"unbounded", "mixed"}:
         return None
     if sample.drawn or has_many_looks or sample.kind == "bounded":
         return BETTING
@@ -107,7 +111,11 @@ def p_values(rule: Rule, sample: Sample, limit: float, *, at_least: bool, enough
     elif at_least:
         # "At least" is about the rows below the limit, "at most" about those up to it.
         limit = math.nextafter(limit, -math.inf)
-    over, under = rule.above(sample, limit, enough), rule.below(sample, limit, enough)
+    # Once all rows that exist are drawn their mean is known, and one that is exactly the limit meets it.
+    is_finite = sample.population is not None and sample.kind != "percentile"
+    slack = _KNOWN * (sample.highest - sample.lowest) if is_finite else 0.0
+    over = rule.above(sample, limit - slack if at_least else limit, enough)
+    under = rule.below(sample, limit if at_least else limit + slack, enough)
     passing, failing = (over, under) if at_least else (under, over)
     return _rounded(passing), _rounded(failing)
 
@@ -153,14 +161,32 @@ def _pairs(sample: Sample, tally: Tally) -> Sequence[Pairs]:
 
 def _betting_above(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
     if sample.drawn:
-        return _bet((low for low, _ in sample.drawn), limit, sample.lowest, sample.population)
-    return betting_above(sample.low, limit, sample.lowest)
+        return _bet_on_pairs([end if end is None else end[0] for end in sample.drawn], limit, sample.lowest, sample)
+    return max(betting_above(tally, limit, sample.lowest) for tally in _with_both_failed(sample, sample.low))
 
 
 def _betting_below(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
     if sample.drawn:
-        return _bet((-high for _, high in sample.drawn), -limit, -sample.highest, sample.population)
-    return betting_above(_mirrored(sample.high), -limit, -sample.highest)
+        return _bet_on_pairs([end if end is None else -end[1] for end in sample.drawn], -limit, -sample.highest, sample)
+    return max(
+        betting_above(_mirrored(tally), -limit, -sample.highest) for tally in _with_both_failed(sample, sample.high)
+    )
+
+
+def _with_both_failed(sample: Sample, tally: Tally) -> Sequence[Tally]:
+    """Return the values without and with the pairs that failed on both sides; the weaker evidence counts."""
+    return [tally, tuple(sorted((*tally, (0.0, sample.both_failed))))] if sample.both_failed else [tally]
+
+
+def _bet_on_pairs(values: Sequence[float | None], limit: float, lowest: float, sample: Sample) -> float:
+    """Bet on rows in their order; pairs that failed on both sides (None) are left out, or did not change."""
+    known = [value for value in values if value is not None]
+    lost = len(values) - len(known)
+    population = sample.population
+    worst = _bet(known, limit, lowest, None if population is None else population - lost)
+    if lost:
+        worst = max(worst, _bet((value or 0.0 for value in values), limit, lowest, population))
+    return worst
 
 
 def _bet(values: Iterable[float], limit: float, lowest: float, population: int | None) -> float:
@@ -192,11 +218,13 @@ def _spent(p_value: float, look: int) -> float:
 
 
 def _drawn_above(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
-    return _bet((-float(low <= limit) for low, _ in sample.drawn), -sample.share, -1.0, sample.population)
+    values = [-float(end[0] <= limit) for end in sample.drawn if end is not None]
+    return _bet(values, -sample.share, -1.0, sample.population)
 
 
 def _drawn_below(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
-    return _bet((float(high <= limit) for _, high in sample.drawn), sample.share, 0.0, sample.population)
+    values = [float(end[1] <= limit) for end in sample.drawn if end is not None]
+    return _bet(values, sample.share, 0.0, sample.population)
 
 
 def _score_above(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
@@ -251,19 +279,24 @@ def percentile_shift(candidate: Sample, baseline: Sample, limit: float, *, at_le
 
     Source: order-statistic bounds (see `lower_rank`) joined by Bonferroni's inequality.
     """
-    above = _shift_above(candidate.low, baseline.high, candidate.share, limit)
-    below = _shift_above(_mirrored(candidate.high), _mirrored(baseline.low), 1.0 - candidate.share, -limit)
+    # A change of exactly the limit keeps it: it is shown by reaching the limit, the opposite only by passing it.
+    above = _shift_above(candidate.low, baseline.high, candidate.share, limit, is_strict=not at_least)
+    low, high = _mirrored(candidate.high), _mirrored(baseline.low)
+    below = _shift_above(low, high, 1.0 - candidate.share, -limit, is_strict=at_least)
     above, below = (_rounded(_spent(p_value, candidate.look)) for p_value in (above, below))
     return (above, below) if at_least else (below, above)
 
 
-def _shift_above(candidate: Tally, baseline: Tally, share: float, limit: float) -> float:
+def _shift_above(candidate: Tally, baseline: Tally, share: float, limit: float, *, is_strict: bool) -> float:
     """Return the smallest alpha at which the candidate's lower bound is `limit` above the baseline's upper one."""
     new, old = (tuple(value for value, count in tally for _ in range(count)) for tally in (candidate, baseline))
 
     def is_shown(alpha: float) -> bool:
         low, high = lower_rank(len(new), share, alpha / 2), upper_rank(len(old), share, alpha / 2)
-        return low >= 0 and high < len(old) and new[low] - old[high] >= limit
+        if low < 0 or high >= len(old):
+            return False
+        change = new[low] - old[high]
+        return change > limit + _SLACK if is_strict else change >= limit - _SLACK
 
     if not is_shown(1.0):
         return 1.0

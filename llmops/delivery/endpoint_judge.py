@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from llmops.backends.protocols import Answer, Clock, Endpoints
 from llmops.config.data import read_rows
@@ -49,6 +49,22 @@ _RETRIES_S = (1.0, 3.0, 9.0, 27.0)
 """Waits before a request is sent again that met a busy service."""
 
 
+class Score(Protocol):
+    """Scores the lines of a run by evaluators of the experiment."""
+
+    def __call__(
+        self, run: RunRecord, rows: Path, evaluators: Collection[str], keep: Callable[[], None]
+    ) -> Mapping[str, RunRecord]:
+        """Return evaluator name to its run over the lines.
+
+        Args:
+            run: of the answers.
+            rows: file with the rows that were asked.
+            evaluators: their names.
+            keep: to be called often.
+        """
+
+
 class _Question(NamedTuple):
     row: int
     repeat: int
@@ -65,7 +81,7 @@ class EndpointJudge:
         experiment: as it holds in the environment.
         dataset, data: the rows that are asked.
         connections: connection name to identity; stand_in: whether the stand-in model answers.
-        score: from a run to the runs of each evaluator over its lines.
+        score: scores the lines of a run.
         read_lines: yields the lines of a run in order.
     """
 
@@ -80,7 +96,7 @@ class EndpointJudge:
     data: Path
     connections: Mapping[str, str]
     stand_in: bool
-    score: Callable[[RunRecord], Mapping[str, RunRecord]]
+    score: Score
     read_lines: Callable[[RunRecord], Iterator[Line]]
 
     def probe(self, deployment: str | None, rows: int) -> Judgement:
@@ -101,12 +117,12 @@ class EndpointJudge:
     def evaluate(self, deployment: str, dataset: str, keep: Callable[[], None]) -> Judgement:
         """See `Judge.evaluate`; answers that are there from an attempt before are not asked for again."""
         del dataset
-        verdict = self.judge(self.ask(deployment, keep))
+        verdict = self.judge(self.ask(deployment, keep), keep)
         return Judgement(exit_code=verdict.exit_code, sentence=_say(verdict), verdict=verdict.id)
 
-    def judge(self, run: RunRecord) -> VerdictRecord:
+    def judge(self, run: RunRecord, keep: Callable[[], None]) -> VerdictRecord:
         """Score the answers of a run that `ask` made, and hold them against the gate."""
-        evaluations = self.score(run)
+        evaluations = self.score(run, self.data, self.experiment.evaluators, keep)
         specs = {name: evaluator.metrics for name, evaluator in self.experiment.evaluators.items()}
         evaluation = evaluate_run(self.state, run, evaluations, specs, self.read_lines)
         case = Case(
@@ -171,6 +187,20 @@ class EndpointJudge:
         folder = self.state / "runs" / self._run_id(asked_of, occasion)
         asked = self._ask_all(deployment, folder / "answers.jsonl", keep)
         lines = [asked[key] for key in sorted(asked)]
+        return self.write_run(folder, ", ".join(asked_of), lines, dataset=self.dataset, started_at=started_at)
+
+    def write_run(
+        self, folder: Path, deployment: str, lines: Sequence[Line], *, dataset: DatasetRef, started_at: str = ""
+    ) -> RunRecord:
+        """Write answers of a deployment as a run, which evaluators can score.
+
+        Args:
+            folder: of the run; its name is the run's id.
+            deployment: that answered; several, by commas.
+            lines: by row and repeat.
+            dataset: that was asked.
+            started_at: ISO 8601; now when empty.
+        """
         write_stream(folder / "lines.jsonl", (json.dumps(to_json(line), ensure_ascii=False) for line in lines))
         counts = {
             status: sum(line.status == status for line in lines) for status in ("completed", "failed", "unmeasured")
@@ -179,20 +209,20 @@ class EndpointJudge:
             id=folder.name,
             experiment=self.experiment.name,
             flow=self.manifest.flow,
-            dataset=self.dataset,
+            dataset=dataset,
             column_mapping=self.experiment.column_mapping,
             environment=self.environment,
             connections=self.connections,
-            repeats=self.experiment.repeat,
+            repeats=max((line.repeat for line in lines), default=0) + 1,
             completed=counts["completed"],
             failed=counts["failed"],
             unmeasured=counts["unmeasured"],
             cached=0,
-            started_at=started_at,
+            started_at=started_at or _iso(self.clock),
             ended_at=_iso(self.clock),
             stand_in=self.stand_in,
             latency_s=summarize_latency(line.duration_s for line in lines if line.status != "unmeasured"),
-            versions={**self.manifest.versions, "endpoint": self.endpoint, "deployment": ", ".join(asked_of)},
+            versions={**self.manifest.versions, "endpoint": self.endpoint, "deployment": deployment},
             lines_digest=digest_lines(lines),
         )
         write_record(folder / "run.json", record)
@@ -249,7 +279,7 @@ class EndpointJudge:
         )
 
 
-def digest_lines(lines: list[Line]) -> str:
+def digest_lines(lines: Sequence[Line]) -> str:
     """Digest lines as a run record does: row, repeat, status, inputs and outputs of each, in order."""
     total = hashlib.sha256()
     for line in lines:

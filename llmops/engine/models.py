@@ -8,7 +8,7 @@ import json
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ from llmops.engine.gateway.faults import read_faults
 from llmops.engine.gateway.process import Account, GatewayProcess
 from llmops.engine.gateway.recording import read_recording
 from llmops.engine.gateway.settings import GatewaySettings, ModelUse, Upstream
+from llmops.engine.gateway.store import CallStore
+from llmops.engine.sqlite_file import say_nothing
 from llmops.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class ModelServices:
         env: environment variables, for references.
         state: the project's `.llmops/` folder, which holds the call cache.
         use: budget, recordings, faults.
+        say: takes a sentence for people.
 
     Raises:
         UsageError: the recording to replay or the faults cannot be read.
@@ -70,6 +73,7 @@ class ModelServices:
     env: Mapping[str, str]
     state: Path
     use: ModelUse = field(default_factory=ModelUse)
+    say: Callable[[str], None] = say_nothing
     _gateway: GatewayProcess | None = None
     _reached: frozenset[str] = frozenset()
 
@@ -161,6 +165,7 @@ class ModelServices:
 
     def _started_gateway(self) -> GatewayProcess:
         if self._gateway is None:
+            CallStore(self.state / CALLS, self.say).close()  # the gateway itself has no one to tell of damage
             self._gateway = GatewayProcess(
                 GatewaySettings(
                     admin=secrets.token_hex(16),
@@ -187,6 +192,12 @@ def direct_values(connections: Mapping[str, ResolvedConnection]) -> Mapping[str,
 
 
 def _direct_value(connection: ResolvedConnection) -> Mapping[str, Any]:
+    if connection.type == "workspace":
+        raise UsageError.of(
+            "a connection that is kept in an Azure Machine Learning workspace",
+            where=f"connection '{connection.name}'",
+            expected="a connection with an address and a key, because the flow runs on this machine",
+        )
     configs = {name: value for name in _FIELDS if (value := getattr(connection, name)) is not None}
     return {
         "type": connection.type,
@@ -226,6 +237,11 @@ def _address(connection: ResolvedConnection) -> str:
     address = (connection.api_base or "").rstrip("/")
     # promptflow-tools appends /v1 to a serverless connection's address that does not have it.
     return address.removesuffix("/v1") if connection.type == "serverless" else address
+
+
+def secret_values(connections: Mapping[str, ResolvedConnection]) -> set[str]:
+    """Return the values that are nobody's but the connections'."""
+    return {secret.reveal() for connection in connections.values() for secret in _secrets(connection).values()}
 
 
 def _secrets(connection: ResolvedConnection) -> Mapping[str, Secret]:

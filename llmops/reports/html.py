@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
+from llmops.reports.evidence_table import HEADS, evidence_rows
 from llmops.reports.interval_chart import IntervalChart, draw_intervals
 from llmops.reports.numbers import format_number
 from llmops.reports.page import readable_time, render_page
@@ -84,6 +85,8 @@ def render(verdict: VerdictRecord) -> str:
         stand_in_label=STAND_IN_LABEL.capitalize(),
         judged=judged,
         unjudged=unjudged,
+        evidence_heads=HEADS,
+        evidence=evidence_rows(verdict),
         findings=[*findings_to_read(verdict), *(f for f in verdict.findings if f.outcome == "pass")],
         created=readable_time(verdict.created_at),
         flips_left_out=max(0, verdict.regressed + verdict.improved - len(verdict.flipped)),

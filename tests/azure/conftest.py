@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmops.backends.azure.quiet import quiet
 from llmops.emulator.azurite_process import install_azurite
 from llmops.emulator.certificates import make_certificates
 from llmops.emulator.emulator import Emulator
-from llmops.emulator.environment import quiet
 from llmops.emulator.faults import Fault
 from llmops.emulator.journal import Entry
 from llmops.emulator.settings import Settings

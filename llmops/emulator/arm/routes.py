@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmops.emulator.arm import assets, connections, deployments, endpoints, polling, usage, workspaces
+from llmops.emulator.arm import assets, connections, deployments, endpoints, jobs, polling, usage, workspaces
 from llmops.emulator.routing import Router
 
 
@@ -13,6 +13,7 @@ def router() -> Router:
     _add_assets(routes)
     _add_endpoints(routes)
     _add_deployments(routes)
+    _add_jobs(routes)
     return routes
 
 
@@ -41,6 +42,7 @@ def _add_assets(routes: Router) -> None:
         routes.add("PUT", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.put_version)
         routes.add("DELETE", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.delete_version)
         routes.add("GET", f"{{W}}/{kind}", assets.list_containers)
+        routes.add("POST", f"{{W}}/{kind}/{{name}}/versions/{{version}}/startPendingUpload", assets.start_upload)
 
 
 def _add_endpoints(routes: Router) -> None:
@@ -61,3 +63,10 @@ def _add_deployments(routes: Router) -> None:
     routes.add("PUT", one, deployments.put)
     routes.add("DELETE", one, deployments.delete)
     routes.add("POST", f"{one}/getLogs", deployments.logs)
+
+
+def _add_jobs(routes: Router) -> None:
+    routes.add("GET", "{W}/jobs", jobs.list_all)
+    routes.add("GET", "{W}/jobs/{job}", jobs.get)
+    routes.add("PUT", "{W}/jobs/{job}", jobs.put)
+    routes.add("POST", "{W}/jobs/{job}/cancel", jobs.cancel)
