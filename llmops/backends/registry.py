@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -92,7 +93,9 @@ def _open_azure(
         )
     if use.budget.usd is not None or use.budget.tokens is not None:
         say("The budget is not enforced: flows that run in the workspace reach their models from there.")
-    yield AzureRuns(environment, state, env, say, lambda: _open_local(environment, state, env, say, ModelUse()))
+    here = ModelUse(occasion=use.occasion)
+    open_here = partial(_open_local, environment, state, env, say, here)
+    yield AzureRuns(environment, state, env, say, open_here, occasion=use.occasion)
 
 
 _TRIALS: Mapping[str, OpenTrials] = {"local": _open_local_trials, "azure": _open_local_trials}
