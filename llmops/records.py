@@ -183,12 +183,16 @@ class RunRecord(Record):
         started_at, ended_at: ISO 8601, UTC.
         stand_in: whether the stand-in model answered, which is no real model.
         tokens, cost_usd: sums over the lines; the cost is None when it is not known of a line with tokens.
+        latency_s: percentile (`p50`, `p95`) of the lines that completed or failed, seconds; empty when not known.
         model_calls: None when no call could be made: everything was cached, or the flow has no connection.
         target: id of the run whose lines an evaluation flow scored; None for a run of the flow itself.
         metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
         aggregation_error: why the aggregation nodes did not end.
         lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
         log: name of the file, in `.llmops/logs/`, that took what the flow printed; other runs of the flow share it.
+        remote: names under which a service ran it, in order: those after the first ran what was left over.
+        link: page of the service that shows it.
+        status: what a service says of a run whose lines were not fetched yet; empty for a run that has ended.
     """
 
     kind: ClassVar[str] = "run"
@@ -208,6 +212,7 @@ class RunRecord(Record):
     ended_at: str
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
     cost_usd: float | None = None
+    latency_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
     model_calls: ModelCalls | None = None
     stand_in: bool = False
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -216,6 +221,9 @@ class RunRecord(Record):
     aggregation_error: LineError | None = None
     lines_digest: str = ""
     log: str = ""
+    remote: Sequence[str] = ()
+    link: str = ""
+    status: str = ""
 
     @property
     def lines(self) -> int:
@@ -231,6 +239,7 @@ class EvaluationRecord(Record):
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
         judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
+        repeats: evaluator name to its measurements of each line.
         rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
@@ -245,6 +254,7 @@ class EvaluationRecord(Record):
     failed: int
     unmeasured: int
     judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,6 +346,7 @@ class VerdictRecord(Record):
         worst, flipped: rows to show, worst first, each list cut at `ROWS_SHOWN`.
         evidence: digest over everything that decided; a re-run with equal evidence returns this very record.
         looks: every look that the verdict rests on, the last one included.
+        compares_rows: whether candidate and baseline were compared row by row; False: by their numbers alone.
         changes: what the candidate's flow has other than the baseline's, prompts first.
     """
 
@@ -357,6 +368,7 @@ class VerdictRecord(Record):
     created_at: str
     stand_in: bool = False
     notes: Sequence[str] = ()
+    compares_rows: bool = True
     changes: Sequence[FlowChange] = ()
     looks: Sequence[Look] = ()
 

@@ -37,11 +37,12 @@ def _open_local(
     from llmops.engine.cache import LineCache
     from llmops.engine.models import ModelServices
 
-    cache = LineCache(state / "cache.sqlite")
-    if cache.moved_aside:
-        say(f"The line cache was damaged; it was moved to {cache.moved_aside} and a new one was started.")
-    with contextlib.closing(cache), ModelServices(environment, env, state, use) as services:
-        yield LocalRuns(state, cache, services)
+    with (
+        contextlib.closing(LineCache(state / "cache.sqlite", say)) as cache,
+        ModelServices(environment, env, state, use, say) as services,
+        contextlib.closing(LocalRuns(state, cache, services)) as runs,
+    ):
+        yield runs
 
 
 @contextlib.contextmanager
@@ -55,7 +56,25 @@ def _open_local_delivery(
     yield Delivery(LocalRegistry(state / "registry"), LocalEndpoints(state / "endpoints", environment, env))
 
 
-_RUNS: Mapping[str, OpenRuns] = {"local": _open_local}
+@contextlib.contextmanager
+def _open_azure(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None], use: ModelUse
+) -> Iterator[Runs]:
+    from llmops.backends.azure.runs import AzureRuns
+
+    if use.record or use.replay or use.faults:
+        raise UsageError.of(
+            "models are not called through this machine",
+            where=f"environment '{environment.name}'",
+            found="--record, --replay or --faults",
+            fix="Leave it out, or name an environment of the backend local.",
+        )
+    if use.budget.usd is not None or use.budget.tokens is not None:
+        say("The budget is not enforced: flows that run in the workspace reach their models from there.")
+    yield AzureRuns(environment, state, env, say, lambda: _open_local(environment, state, env, say, ModelUse()))
+
+
+_RUNS: Mapping[str, OpenRuns] = {"local": _open_local, "azure": _open_azure}
 _DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery}
 
 Opener = TypeVar("Opener")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmops.commands.context import Context
+    from llmops.commands.targets import Tools
 
 
 def open_context(*, host: str | None = None) -> Context:
@@ -31,6 +32,14 @@ def open_context(*, host: str | None = None) -> Context:
         color=is_terminal and "NO_COLOR" not in os.environ,
         encoding=sys.stdout.encoding or "utf-8",
     )
+
+
+def open_tools() -> Tools:
+    """Build the collaborators of delivery commands: the real backends and the real time."""
+    from llmops.backends.registry import open_delivery
+    from llmops.commands.targets import SystemClock, Tools
+
+    return Tools(open_delivery=open_delivery, clock=SystemClock())
 
 
 def say(text: str) -> None:

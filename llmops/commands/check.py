@@ -25,7 +25,7 @@ from llmops.core.limits import MetricSpec
 from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, first_to_report
 from llmops.evaluators.evaluation import evaluate_run
-from llmops.evaluators.slices import read_slices
+from llmops.evaluators.slices import count_slices, read_slices
 from llmops.evaluators.verdict import Case, decide, draw_positions, judge_case
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
 from llmops.reports import console
@@ -160,7 +160,7 @@ def _check_one(
                 )
             )
             repeated = with_repeats(prepared, baseline, add_repeats)
-            verdict = _Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
+            verdict = Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
             verdict = replace(verdict, changes=find_changes(baseline.source, prepared.flow))
         if prepared.experiment.redact:
             verdict = redact(verdict)
@@ -174,8 +174,13 @@ def _check_one(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Check:
-    """One experiment between its preparation and its verdict."""
+class Check:
+    """One experiment between its preparation and its verdict.
+
+    Attributes:
+        baseline: what it is compared with; without a source, it is judged by its own numbers.
+        runs: of the environment; open until the verdict is there.
+    """
 
     context: Context
     prepared: Prepared
@@ -189,9 +194,11 @@ class _Check:
 
     def _drawn_case(self) -> Case:
         """Run rows in the order in which they are drawn, a few at a time, until the verdict is certain."""
-        order = read_draw_order(self.prepared.data, self.prepared.experiment.gate.seed)
+        gate = self.prepared.experiment.gate
+        order = read_draw_order(self.prepared.data, gate.seed)
+        sizes = count_slices(read_slices(self.prepared.data, gate))
         for drawn in batches(len(order), self.prepared.experiment.concurrency):
-            case = self._case(order[:drawn])
+            case = dataclasses.replace(self._case(order[:drawn]), slice_sizes=sizes)
             if judge_case(self.prepared.project.state, case) != "inconclusive":
                 break
         return dataclasses.replace(

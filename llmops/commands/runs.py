@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmops.backends.local.runs import log_of
+from llmops.backends.recorded import RecordedRuns
 from llmops.commands.context import Context
 from llmops.commands.run_names import read_names, resolve_run
 from llmops.config.load import STATE, find_root
@@ -122,8 +122,7 @@ def show_logs(*, context: Context, run: str) -> int:
     """Write what the flow printed while it ran; lines that came from the cache printed nothing."""
     state = _state(context)
     record = resolve_run(state, run)
-    path = log_of(state, record)
-    text = path.read_text(encoding="utf-8", errors="replace") if path and path.exists() else ""
+    text = RecordedRuns(state).read_log(record.id).text
     context.write(text.rstrip("\n") or "The flow printed nothing.")
     return ExitCode.PASS
 

@@ -19,7 +19,6 @@ from llmops.config.layers import parse_variants
 from llmops.config.load import find_root, load_project
 from llmops.config.model import Environment, Experiment, Project
 from llmops.core.documents import to_json
-from llmops.engine.gateway.settings import ModelUse
 from llmops.engine.models import ModelServices
 from llmops.errors import ExitCode, Problem, UsageError, near_match
 from llmops.flows.model import Flow
@@ -171,7 +170,7 @@ def _prepare(context: Context, project: Project, experiment: Experiment) -> tupl
         concurrency=1,
         line_timeout_s=experiment.line_timeout_s,
     )
-    return request, ModelServices(environment, context.env, project.state, ModelUse())
+    return request, ModelServices(environment, context.env, project.state, say=context.say)
 
 
 def _environment(project: Project, name: str) -> Environment:

@@ -34,6 +34,11 @@ def check_experiment(experiment: Values, root: Path, environments: Collection[st
     if environment not in environments:
         fix = near_match(environment, environments) or f"Add config/environments/{environment}.yaml."
         report(("environment",), f"no environment '{environment}'", expected=_any_of(environments), fix=fix)
+    for n, name in enumerate(experiment.get("scheduled", {}).get("datasets", ())):
+        if name not in experiment.get("datasets", {}):
+            place: Steps = ("scheduled", "datasets", n)
+            known = experiment.get("datasets", {})
+            report(place, f"no data set '{name}'", expected=_any_of(known), fix=near_match(name, known))
     _check_mapping(experiment.get("column_mapping", {}), ("column_mapping",), _ROW_ALONE, report)
     for name, evaluator in experiment.get("evaluators", {}).items():
         path = ("evaluators", name)
@@ -52,10 +57,11 @@ def _check_evaluator(evaluator: Values, root: Path, path: Steps, report: Report)
         _check_folder(flow, root, (*path, "flow"), "flow", report)
 
 
-def check_environment(environment: Values, experiments: Collection[str], report: Report) -> None:
+def check_environment(environment: Values, experiments: Collection[str], root: Path, report: Report) -> None:
     """Report what is wrong with one environment, but for what its overrides make of an experiment.
 
     Args:
+        root: the folder that paths are relative to.
         experiments: the names that exist.
     """
     for name, connection in environment.get("connections", {}).items():
@@ -72,6 +78,17 @@ def check_environment(environment: Values, experiments: Collection[str], report:
             place: Steps = ("requires", "gates", n)
             report(place, f"no experiment '{name}'", expected=_any_of(experiments), fix=near_match(name, experiments))
     _check_steps(environment.get("rollout", {}).get("steps", ()), report)
+    _check_history(environment.get("history", {}), root, report)
+
+
+def _check_history(history: Values, root: Path, report: Report) -> None:
+    if history.get("store") == "blob" and not history.get("url"):
+        report(
+            ("history", "url"), "a blob without an address", expected="https://ACCOUNT.blob.core.windows.net/CONTAINER"
+        )
+    folder = history.get("folder")
+    if folder and (Path(folder).is_absolute() or not Path(root, folder).resolve().is_relative_to(root.resolve())):
+        report(("history", "folder"), "a folder outside of the repository", found=f"'{folder}'")
 
 
 def _check_steps(steps: Sequence[Values], report: Report) -> None:

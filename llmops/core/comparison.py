@@ -103,16 +103,20 @@ def paired_difference(
     """
     new, old = matching.pick(candidate), matching.pick(baseline)
     unknown = count_unknown(new, old)
-    known = [value for value in subtract(new, old, (math.nan, math.nan)) if value == value]  # noqa: PLR0124 NaN is not
+    known = subtract(new, old, (math.nan, math.nan))
+    if unknown:
+        known = [value for value in known if not math.isnan(value)]
     if not known:
         return Difference(value=None, pairs=0, unknown=len(new), both_failed=matching.both_failed)
+    mean = math.fsum(known) / len(known)
+    bounds = (mean, mean) if not unknown else _bounds(new, old, score_bounds) if score_bounds else None
     return Difference(
-        value=math.fsum(known) / len(known),
+        value=mean,
         pairs=len(known),
         unknown=unknown,
         both_failed=matching.both_failed,
         interval=_interval(known),
-        bounds=_bounds(new, old, score_bounds) if score_bounds else None,
+        bounds=bounds,
     )
 
 

@@ -140,7 +140,9 @@ class _Gathering:
             name = f"{metric.evaluator}.{metric.name}"
             if name in self.rows.guessed:
                 spec = MetricSpec(score=spec.score, higher_is_better=spec.higher_is_better)
-            samples = found.get(name) or Samples(value=self._value_sample(self.candidate, metric, spec))
+            samples = found.get(name, Samples())
+            if samples.value is None and (spec.kind == "percentile" or {threshold.min, threshold.max} != {None}):
+                samples = dataclasses.replace(samples, value=self._value_sample(self.candidate, metric, spec))
             if self.baseline is not None and threshold.max_regression is not None:
                 samples = self._with_change(samples, self.baseline, metric, spec)
             found[name] = samples

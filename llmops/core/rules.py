@@ -32,6 +32,8 @@ EXACT_PAIRS = 20_000
 _DIGITS = 12
 _SLACK = 1e-12
 """Changes that differ by less are equal, as in `gate`."""
+_KNOWN = 1e-9
+"""Share of the range within which the mean of a whole data set is equal to a limit."""
 _SHIFT_STEPS = 40
 _BOUND_STEPS = 4096
 _UNBOUNDED_DEVIATIONS = 20.0
@@ -109,7 +111,11 @@ def p_values(rule: Rule, sample: Sample, limit: float, *, at_least: bool, enough
     elif at_least:
         # "At least" is about the rows below the limit, "at most" about those up to it.
         limit = math.nextafter(limit, -math.inf)
-    over, under = rule.above(sample, limit, enough), rule.below(sample, limit, enough)
+    # Once all rows that exist are drawn their mean is known, and one that is exactly the limit meets it.
+    is_finite = sample.population is not None and sample.kind != "percentile"
+    slack = _KNOWN * (sample.highest - sample.lowest) if is_finite else 0.0
+    over = rule.above(sample, limit - slack if at_least else limit, enough)
+    under = rule.below(sample, limit if at_least else limit + slack, enough)
     passing, failing = (over, under) if at_least else (under, over)
     return _rounded(passing), _rounded(failing)
 

@@ -11,12 +11,13 @@ from typing import Literal
 
 from llmops.core.comparison import Matching, Values, count_unknown, subtract
 from llmops.core.limits import MetricSpec
-from llmops.core.statistics import Tally, rounded_tally, tally_of
+from llmops.core.statistics import Tally, rounded_tallies, tally_of
 
 SampleKind = Literal["binary", "mixed", "bounded", "unbounded", "percentile"]
 
 MANY_ROWS = 5000
-"""Above this many rows bounded values are rounded to 4096 steps of their range, against what is to be shown."""
+"""Above this many rows more than 4096 different bounded values are rounded to so many steps of their range, against
+what is to be shown."""
 _STEPS = 4096
 _PROPORTION = (0.0, 1.0)
 _BINARY = {-1.0, 0.0, 1.0}
@@ -149,8 +150,9 @@ def _sample(
     kind = kind_of(spec, design.repeats)
     if kind == "binary" and not (set(lows) <= _BINARY and (highs is lows or set(highs) <= _BINARY)):
         kind = "mixed"
-    if kind == "bounded" and len(lows) > MANY_ROWS:
-        low, high = (rounded_tally(side, bounds, _STEPS, up=up) for side, up in ((lows, False), (highs, True)))
+    if kind == "bounded" and len(lows) > MANY_ROWS and len(set(lows)) > _STEPS:
+        low, high = rounded_tallies(lows, bounds, _STEPS)
+        high = rounded_tallies(highs, bounds, _STEPS)[1] if unknown else high
     else:
         low = tally_of(lows)
         high = tally_of(highs) if unknown else low

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from llmops.core.documents import to_json
 from llmops.engine.cache import StoredLine
+from llmops.engine.fork_server import ForkServers
 from llmops.engine.gateway.process import NO_USE, LineUse
 from llmops.engine.worker_process import WorkerDiedError, WorkerProcess, WorkerReplacedError, WorkerSpec
 from llmops.errors import UsageError
@@ -49,6 +50,7 @@ class LineRunner:
         line_timeout_s: seconds that one line may take.
         max_workers: processes at most.
         settle: returns what the model calls of a line used, by the line's id.
+        forks: start workers faster where they can.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LineRunner:
         line_timeout_s: float,
         max_workers: int | None = None,
         settle: Callable[[str], LineUse] | None = None,
+        forks: ForkServers | None = None,
     ) -> None:
         self._spec = spec
         self._log = log
@@ -67,6 +70,7 @@ class LineRunner:
         self._line_timeout_s = line_timeout_s
         self._max_workers = max_workers or os.cpu_count() or 1
         self._settle = settle
+        self._forks = forks
         self._workers: list[WorkerProcess] = []
         self._starting = asyncio.Lock()
         self.versions: Mapping[str, str] = {}
@@ -89,7 +93,7 @@ class LineRunner:
         await asyncio.gather(*(worker.stop() for worker in workers))
 
     async def _start(self) -> None:
-        worker = WorkerProcess(self._spec, self._log)
+        worker = WorkerProcess(self._spec, self._log, self._forks)
         try:
             await worker.start()
         except WorkerDiedError as error:

@@ -78,6 +78,7 @@ def _build(
         failed=scores.count("failed"),
         unmeasured=scores.count("unmeasured"),
         judges={name: _judge_digest(record) for name, record in evaluations.items()},
+        repeats={name: record.repeats for name, record in evaluations.items()},
     )
 
 

@@ -54,6 +54,7 @@ class Case:
         notes: sentences for the report.
         remarks: sentences for the report that decide nothing, so that they are no part of the evidence.
         slices: column of the data set to its value in each row that ran, as text.
+        slice_sizes: `column=value` to the rows of the data set that have it; needed where rows are drawn from it.
         order: positions of the rows that ran in the order in which they were drawn; None when all are judged at once.
     """
 
@@ -68,6 +69,7 @@ class Case:
     notes: Sequence[str] = ()
     remarks: Sequence[str] = ()
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    slice_sizes: Mapping[str, int] = field(default_factory=dict)
     order: Sequence[int] | None = None
 
     @property
@@ -217,6 +219,9 @@ def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Seq
         Rows(
             design=_design(case, len(earlier)),
             slices=case.slices,
+            slice_sizes=case.slice_sizes,
+            judged=case.candidate.repeats,
+            guessed=_guessed(case),
             earlier=_smallest(earlier),
             baseline_problem=case.baseline_problem,
         ),
@@ -313,6 +318,15 @@ def _spec(case: Case, metric: Metric) -> MetricSpec | None:
     if metric.kind == "opaque":
         return None
     return MetricSpec(score=metric.name, kind=metric.kind, higher_is_better=metric.higher_is_better)
+
+
+def _guessed(case: Case) -> frozenset[str]:
+    """Return the metrics that nobody declared, by `evaluator.metric`."""
+    return frozenset(
+        name
+        for name, metric in _by_name(case.candidate).items()
+        if metric.name not in case.specs.get(metric.evaluator, {})
+    )
 
 
 class _RowPicker:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from llmops.core.metrics import Finding, FindingOutcome
 from llmops.records import EvaluationRecord, RowComparison, VerdictRecord
+from llmops.reports.evidence_table import HEADS, evidence_rows
 from llmops.reports.numbers import count, format_difference, format_number
 from llmops.reports.plain_text import defuse_log_commands, reveal, show_line
 from llmops.reports.rows import ABSENT, changed_fields, describe_side, is_number, show_side
@@ -61,6 +62,7 @@ def render(verdict: VerdictRecord) -> str:
         _metrics(verdict),
         _reasons(verdict),
         _more_metrics(verdict),
+        _evidence(verdict),
         _rows("Rows that flipped", verdict.flipped, verdict.regressed + verdict.improved),
         _rows("Worst rows", [row for row in verdict.worst if row not in verdict.flipped], None),
         _changes(verdict),
@@ -129,6 +131,15 @@ def _more_metrics(verdict: VerdictRecord) -> Sequence[str]:
     _, rest = _split_metrics(verdict)
     lines = [line for summary in rest for line in _metric_lines(summary, verdict)]
     return _fold(count(len(rest), "more metric"), [*_table_head(verdict), *lines]) if rest else []
+
+
+def _evidence(verdict: VerdictRecord) -> Sequence[str]:
+    """Show what the rows prove about each limit: bounds, p-values, power."""
+    rows = evidence_rows(verdict)
+    if not rows:
+        return []
+    heads = [f"| {' | '.join(HEADS)} |", "| :-- | --: | :-- | --: | --: | :-- | :-- |"]
+    return _fold("Evidence", [*heads, *(f"| {' | '.join(prose(cell, 200) for cell in row)} |" for row in rows)])
 
 
 def _split_metrics(verdict: VerdictRecord) -> tuple[Sequence[MetricSummary], Sequence[MetricSummary]]:

@@ -86,6 +86,8 @@ def describe_changes(verdict: VerdictRecord) -> str:
         return f"No baseline: {verdict.baseline_reason or 'none was asked for'}."
     flow = verdict.baseline.run.flow
     against = flow.ref or (flow.commit[:7] if flow.commit else "the baseline")
+    if not verdict.compares_rows:
+        return f"Against {against}: numbers only, no rows."
     return f"Against {against}: {count(verdict.regressed, 'row')} regressed, {verdict.improved} improved."
 
 

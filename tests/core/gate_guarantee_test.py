@@ -111,6 +111,14 @@ def test_the_last_row_of_a_large_data_set_does_not_disprove_a_limit_that_it_meet
     assert bettor.best_log < float("inf")
 
 
+@pytest.mark.parametrize(("wrong", "expected"), [(1, "pass"), (2, "pass"), (3, "fail")])
+def test_all_rows_of_a_data_set_leave_nothing_open(wrong: int, expected: Outcome) -> None:
+    limits = gate(min=0.8, sequential=True, target="this_dataset")
+    rows: Sequence[Row] = [*([0.0] * wrong), *([1.0] * (10 - wrong))]
+    assert verdict(limits, rows, design=Design(order=range(10), population=10)) == expected
+    assert verdict(limits, rows, design=Design(order=range(10))) == "inconclusive"
+
+
 def test_the_rows_of_a_slice_are_drawn_from_those_of_the_slice() -> None:
     """All 20 rows of a slice are right, so that their share is known, however few they are."""
     order = [*range(0, 100, 5), *(row for row in range(100) if row % 5)]

@@ -223,3 +223,30 @@ def hostile_verdict() -> VerdictRecord:
         flipped=flipped,
         notes=HOSTILE,
     )
+
+
+def weighed_verdict(**fields: Any) -> VerdictRecord:
+    """Build a verdict on limits with confidence: a change that is not decided, and an approximate one that failed."""
+    weighed = {"confidence": 0.95, "rule": "exact paired test", "is_guaranteed": True}
+    undecided = build_finding(
+        limit="max_regression 0.05 with 95 % confidence",
+        outcome="inconclusive",
+        baseline=0.95,
+        difference=-0.05,
+        interval=(-0.2, 0.04),
+        p_pass=0.31,
+        p_fail=0.6,
+        p_adjusted=1.0,
+        bounds=(-0.2031, 0.0502),
+        power="20 rows: fails a true change of -0.4, can never pass it in 80 % of runs",
+        **weighed,
+    )
+    failed = build_finding(
+        limit="max 0.5 with 95 % confidence",
+        outcome="fail",
+        p_pass=1.0,
+        p_fail=1e-9,
+        p_adjusted=2e-9,
+        **{**weighed, "rule": "t test", "is_guaranteed": False},
+    )
+    return build_verdict(outcome="fail", exit_code=10, findings=(undecided, failed, build_finding()), **fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmops.core.statistics.betting import Bettor, Tally, betting_above, log_capital, rounded_tally, tally_of
+from llmops.core.statistics.betting import Bettor, Tally, betting_above, log_capital, rounded_tallies, tally_of
 from llmops.core.statistics.means import BOOTSTRAP_ROWS, Moments, bca_interval, moments, student_above, student_interval
 from llmops.core.statistics.multiplicity import holm, holm_in_shares
 from llmops.core.statistics.paired import Pairs, paired_above, paired_below, tango, tango_above
@@ -39,7 +39,7 @@ __all__ = [
     "paired_above",
     "paired_below",
     "percentile_interval",
-    "rounded_tally",
+    "rounded_tallies",
     "score_above",
     "student_above",
     "student_interval",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from . import failures
+from . import failures, surroundings
 
 
 class LoadedFlow(Protocol):
@@ -68,6 +68,8 @@ def serve(source: int, sink: int) -> None:
 
 def _load(message: dict[str, Any], pipe: _Pipe) -> LoadedFlow | None:
     try:
+        if message.get("environ") is not None:
+            surroundings.inherit(message["environ"])
         flow = _loader(message["kind"])(message)
     except BaseException as error:  # a flow may raise SystemExit while it is imported
         pipe.send({"op": "load_failed", "error": failures.describe(error)})

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmops.engine.worker_process import WORKER_FOLDER, mask
+from llmops.engine.fork_server import WORKER_FOLDER
+from llmops.engine.worker_process import mask
 
 CHILD_FOLDER = Path(__file__).with_name("child")
 LOAD_TIMEOUT_S = 300.0
@@ -111,8 +112,9 @@ async def _spawn(spec: ServingSpec) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             spec.python,
-            str(CHILD_FOLDER),
             str(WORKER_FOLDER),
+            "_llmops_serving",
+            str(CHILD_FOLDER),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
