@@ -187,6 +187,8 @@ class RunRecord(Record):
         model_calls: None when no call could be made: everything was cached, or the flow has no connection.
         target: id of the run whose lines an evaluation flow scored; None for a run of the flow itself.
         metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
+        resampled: the numbers among them over each bootstrap sample of the rows, where the request asked for it; None
+            where a sample gave none. Sample k has the same rows in every run of an evaluation flow over so many rows.
         aggregation_error: why the aggregation nodes did not end.
         lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
         log: name of the file, in `.llmops/logs/`, that took what the flow printed; other runs of the flow share it.
@@ -218,6 +220,7 @@ class RunRecord(Record):
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     target: str | None = None
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    resampled: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
     aggregation_error: LineError | None = None
     lines_digest: str = ""
     log: str = ""
@@ -232,14 +235,30 @@ class RunRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PendingRecord(Record):
+    """A run that was started and has not been brought to its end; its lines are in `planned.jsonl` beside it.
+
+    Attributes:
+        run: the record as far as it is known before the end.
+        aggregates: whether the flow has nodes over all lines, so that its metrics need all of them in one go.
+    """
+
+    kind: ClassVar[str] = "pending-run"
+    run: RunRecord
+    aggregates: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationRecord(Record):
     """The metrics of one run; the rows are in `rows.jsonl` beside it.
 
     Attributes:
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
-        judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
+        judges: evaluator name to the digest of what judged besides its flow: variants, models of its nodes, arguments,
+            connections, column mapping.
         repeats: evaluator name to its measurements of each line.
+        resampled: `evaluator.metric` to the evaluation run's `resampled`.
         rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
@@ -255,6 +274,7 @@ class EvaluationRecord(Record):
     unmeasured: int
     judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
     repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    resampled: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,8 +394,6 @@ class VerdictRecord(Record):
 
 
 ROWS_SHOWN = 100
-
-_RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, EvaluationRecord, VerdictRecord, LooksRecord)}
 
 R = TypeVar("R", bound=Record)
 

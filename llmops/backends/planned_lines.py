@@ -81,6 +81,19 @@ def measured(line: Line) -> dict[str, float | None]:
     return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
 
 
+def identify_target(request: RunRequest, target: RunRecord | None) -> str | None:
+    """Name what the lines of an evaluation take from the run that they evaluate; None without one.
+
+    Runs with equal lines are one, unless the mapping takes what was measured of them: two flows that answer alike need
+    not be equally fast.
+    """
+    if target is None:
+        return None
+    references = parse_mapping(request.column_mapping).references.values()
+    takes_measures = any(reference.source == "run.line" for reference in references)
+    return f"{target.id}:{target.lines_digest}" if takes_measures else target.lines_digest
+
+
 def slug_of(source: FlowSource) -> str:
     """Name a flow in the name of a file or a run."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", posixpath.basename(source.ref.path)).strip("-.") or "flow"

@@ -58,6 +58,8 @@ class RunRequest:
         target: the run whose lines are evaluated, a request earlier in the same call or a run of before; None for a
             run of the flow itself.
         environment_variables: literal values or `${env:NAME}` references.
+        resamples: bootstrap samples of the rows over which an evaluation flow's aggregation is run again; a backend
+            that cannot leaves `RunRecord.resampled` empty.
         rows: positions of the rows to run, ascending; all of the data set when None. A larger request runs only the
             rows that a smaller one left out.
         is_required: False lets the other requests go on when this one cannot run at all.
@@ -75,6 +77,7 @@ class RunRequest:
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     target: RunRequest | RunRecord | None = None
     repeats: int = 1
+    resamples: int = 0
     rows: Sequence[int] | None = None
     concurrency: int = 16
     line_timeout_s: float = 600.0
@@ -158,6 +161,21 @@ class Runs(RunReader, Protocol):
 
         Raises:
             UsageError: there is no such run.
+        """
+
+
+class Trial(Protocol):
+    """A loaded flow that takes inputs one by one; nothing is read from a cache or kept in it."""
+
+    log: Path
+    """What the flow printed."""
+
+    async def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run one input.
+
+        Returns:
+            The worker's answer, see `engine/worker/protocol.md`, with `nodes`; a time-out or a crash is a failed line,
+            after which the trial is over.
         """
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,11 @@ def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -
     return metric
 
 
+def names_formed_of_rows(specs: Mapping[str, MetricSpec], outputs: Collection[str]) -> frozenset[str]:
+    """Return the declared metrics that follow from an evaluator's outputs without its aggregation logging them."""
+    return frozenset(name for name, spec in specs.items() if spec.score in outputs and _is_ours_to_form(name, spec))
+
+
 def _is_ours_to_form(name: str, spec: MetricSpec) -> bool:
     """Whether the metric needs no word of the evaluator: an output under its own name, a percentile or a sum of one."""
     return spec.score is not None and (spec.score == name or spec.kind in {"percentile", "sum"})
@@ -123,7 +128,8 @@ def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:
     if name not in logged.metrics:
         return f"{logged.evaluator!r} did not report {name!r}"
     if reported is None:
-        return f"{logged.evaluator!r} reported {logged.metrics[name]!r}, which is not a finite number"
+        found = f"{logged.evaluator!r} reported {logged.metrics[name]!r}"
+        return f"{found}, which is no finite number up to {LARGEST_NUMBER:g}"
     return ""
 
 

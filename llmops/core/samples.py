@@ -13,7 +13,7 @@ from llmops.core.comparison import Matching, Values, count_unknown, subtract
 from llmops.core.limits import MetricSpec
 from llmops.core.statistics import Tally, rounded_tallies, tally_of
 
-SampleKind = Literal["binary", "mixed", "bounded", "unbounded", "percentile"]
+SampleKind = Literal["binary", "mixed", "bounded", "unbounded", "percentile", "resampled"]
 
 MANY_ROWS = 5000
 """Above this many rows more than 4096 different bounded values are rounded to so many steps of their range, against
@@ -30,7 +30,7 @@ class Sample:
     Attributes:
         kind: binary: scores of 0 and 1, or differences of such; mixed: declared as binary, but they are not; bounded:
             between `lowest` and `highest`; unbounded: nothing is known of the range; percentile: any values, judged
-            by their order.
+            by their order; resampled: no rows, but the number over each bootstrap sample of the rows.
         low, high: the rows' values if every unknown one were the smallest possible, and the largest. Failed rows are
             the worst possible value in both.
         is_difference: whether the values are candidate minus baseline.
@@ -40,6 +40,7 @@ class Sample:
         drawn: low and high value of each row in the order in which they were drawn, None for a pair that failed on both
             sides; empty unless the order matters.
         population: rows of the data set when the limit is on their mean and they are drawn without replacement.
+        observed: of kind resampled: the number over the rows themselves.
         look: 1 for the first time that the same rows are judged, 2 for the next; 0 where there is one look only.
     """
 
@@ -55,6 +56,7 @@ class Sample:
     drawn: tuple[tuple[float, float] | None, ...] = ()
     population: int | None = None
     look: int = 0
+    observed: float = 0.0
 
     @cached_property
     def rows(self) -> int:
@@ -64,7 +66,7 @@ class Sample:
     @property
     def is_open(self) -> bool:
         """Whether an unknown row could be anything, so that nothing can be said."""
-        return bool(self.unknown) and self.kind == "unbounded"
+        return bool(self.unknown) and self.kind in {"unbounded", "resampled"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,27 @@ def _sample(
         drawn=() if drawn is None else tuple(drawn),
         population=design.population,
         look=design.look,
+    )
+
+
+def resampled_sample(values: Values, observed: float, *, unknown: int, is_difference: bool = False) -> Sample:
+    """Build the sample of a number that only its evaluator can form.
+
+    Args:
+        values: the number over each bootstrap sample of the rows; None where there was none.
+        observed: over the rows themselves.
+        unknown: rows that it does not rest on; with any of them nothing can be said.
+    """
+    low, high = (tally_of(end if value is None else value for value in values) for end in (-math.inf, math.inf))
+    return Sample(
+        kind="resampled",
+        low=low,
+        high=high,
+        lowest=-math.inf,
+        highest=math.inf,
+        is_difference=is_difference,
+        unknown=unknown,
+        observed=observed,
     )
 
 

@@ -92,11 +92,16 @@ def _score_row(row: int, repeats: Sequence[JoinedLine]) -> ScoredRow:
                 for output, number in _numbers(evaluation.outputs):
                     samples.setdefault(f"{name}.{output}", []).append(number)
     scores = {
-        key: sum(found) / len(found)
+        key: _average(found)
         for key, found in samples.items()
         if len(found) == expected[key.partition(".")[0]] and _is_complete(repeats)
     }
     return ScoredRow(row=row, status=_status(repeats, errors), scores=scores, outputs=outputs, errors=errors)
+
+
+def _average(found: Sequence[float]) -> float:
+    """Average repeats; rounding never takes the average beyond them, and so not beyond declared bounds."""
+    return min(max(found), max(min(found), math.fsum(found) / len(found)))
 
 
 def _numbers(outputs: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -107,14 +107,16 @@ class Measured:
     """What was measured, whatever the number of repeats.
 
     Attributes:
-        evaluators: evaluator name to the digest of its flow.
+        overlay: what lies over the flow's files, see `FlowRef.overlay`.
+        evaluators: evaluator name to the digest of its flow; judges: to the digest of what judges besides.
         connections: connection name to its identity.
     """
 
     flow: str
-    variants: Mapping[str, str]
+    overlay: Mapping[str, str]
     dataset: str
     evaluators: Mapping[str, str]
+    judges: Mapping[str, str]
     connections: Mapping[str, str]
     column_mapping: Mapping[str, Any]
 
@@ -124,9 +126,10 @@ class Measured:
         run = evaluation.run
         return cls(
             flow=run.flow.digest,
-            variants=run.flow.variants,
+            overlay=run.flow.overlay,
             dataset=run.dataset.digest,
             evaluators=evaluation.evaluators,
+            judges=evaluation.judges,
             connections=run.connections,
             column_mapping=run.column_mapping,
         )
@@ -213,8 +216,8 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
 def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Sequence[Look]) -> Evidence:
     return gather(
         case.gate,
-        Side(metrics=_by_name(case.candidate), scores=candidate),
-        Side(metrics=_by_name(case.baseline), scores=baseline) if case.baseline and baseline else None,
+        _side(case.candidate, candidate),
+        _side(case.baseline, baseline) if case.baseline and baseline else None,
         lambda metric: _spec(case, metric),
         Rows(
             design=_design(case, len(earlier)),
@@ -226,6 +229,10 @@ def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Seq
             baseline_problem=case.baseline_problem,
         ),
     )
+
+
+def _side(evaluation: EvaluationRecord, scores: Scores) -> Side:
+    return Side(metrics=_by_name(evaluation), scores=scores, resampled=evaluation.resampled)
 
 
 def judge_case(state: Path, case: Case) -> Outcome:

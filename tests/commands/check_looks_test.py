@@ -94,6 +94,29 @@ def test_the_workers_of_a_sequential_check_stay_from_one_look_to_the_next(tmp_pa
     assert len(worker.read_text(encoding="utf-8")) == 24
 
 
+def test_a_flow_that_became_slower_and_answers_the_same_is_compared_by_its_own_times(tmp_path: Path) -> None:
+    project = make(tmp_path, "gate:\n  thresholds:\n    - {metric: seconds, max_regression: 0.05}\n", 4)
+    project.replace("config/experiments/tiny.yaml", "gate:\n", "  speed:\n    builtin: latency\ngate:\n")
+    project.commit("speed")
+    project.replace("flows/answer/answer.py", "    return question[", "    time.sleep(0.2)\n    return question[")
+    code, verdict = project.check("--baseline", "HEAD")
+    assert (code, findings(verdict)["seconds max_regression"]) == (10, "fail")
+    assert verdict["findings"][-1]["difference"] > 0.1
+
+
+def test_scores_near_the_ends_of_the_floats_are_unmeasured_rows_and_no_bug(tmp_path: Path) -> None:
+    project = make(tmp_path, "gate:\n  thresholds:\n    - {metric: correct, min: 0.5}\n", 20)
+    project.replace(
+        "config/experiments/tiny.yaml", "accuracy: {score: correct, kind: proportion}", "correct: {score: correct}"
+    )
+    project.replace(
+        "flows/score/grade.py", "int(expected == answer)", "1.7e308 if expected.endswith('q') else -1.7e308"
+    )
+    code, verdict = project.check("--baseline", "none")
+    assert (code, findings(verdict)["correct min"]) == (11, "inconclusive")
+    assert verdict["findings"][2]["message"] == "no row has the score 'correct'"
+
+
 def test_each_slice_of_the_data_has_a_finding(tmp_path: Path) -> None:
     gate = "gate:\n  confidence: 0.9\n  thresholds:\n    - {metric: accuracy, min: 0.5, slices: [kind]}\n"
     project = make(tmp_path, gate, 20)

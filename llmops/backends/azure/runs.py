@@ -19,7 +19,6 @@ from llmops.backends.azure.work import (
     PREFIX,
     Compute,
     Outcome,
-    PendingRecord,
     PendingRuns,
     Work,
     aggregates,
@@ -35,7 +34,7 @@ from llmops.config.model import Environment
 from llmops.core.documents import to_json
 from llmops.core.latency import summarize_latency
 from llmops.errors import BackendError, DeadlineError, LlmopsError, UsageError
-from llmops.records import DatasetRef, FlowRef, Line, LineError, RunRecord
+from llmops.records import DatasetRef, FlowRef, Line, LineError, PendingRecord, RunRecord
 
 _EMPTY_PAGES = 4
 """Pages without a line after which a run of unknown length is taken to have no more."""

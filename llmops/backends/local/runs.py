@@ -14,7 +14,7 @@ from typing import Any
 
 from llmops.backends.line_counts import LineCounts
 from llmops.backends.local.loaded import LoadedFlow, LoadedFlows
-from llmops.backends.planned_lines import PlannedLine, plan_lines, slug_of
+from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lines, slug_of
 from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
@@ -29,6 +29,7 @@ from llmops.records import Line, LineError, ModelCalls, RunRecord
 
 AGGREGATION_TIMEOUT_S = 3600.0
 MISSES_SHOWN = 5
+MOST_ROWS_RESAMPLED = 5000
 
 
 class LocalRuns:
@@ -194,7 +195,8 @@ class _Job:
         if counts.misses:
             raise _unfit_recording(self.request, counts.misses)
         metrics, aggregation_error = await self._aggregate(counts.digest) if counts.completed else ({}, None)
-        record = self._build_record(counts, metrics, aggregation_error)
+        resampled = await self._resample(counts) if metrics else {}
+        record = replace(self._build_record(counts, metrics, aggregation_error), resampled=resampled)
         self.runs.recorded.write(record)
         return record
 
@@ -202,9 +204,11 @@ class _Job:
     def _id(self) -> str:
         request = self.request
         parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
-        parts += [request.repeats, self._target.lines_digest if self._target else None]
+        parts += [request.repeats, identify_target(request, self._target)]
         if request.rows is not None:
             parts.append(list(request.rows))
+        if request.resamples:
+            parts.append(f"{request.resamples} samples")
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return f"{slug_of(self.request.source)}-{digest[:12]}"
 
@@ -318,20 +322,59 @@ class _Job:
         known = self.runs.cache.find_aggregation(key)
         if known is not None:
             return known, None
+        worker = await (await self._runner()).worker()
+        metrics: Mapping[str, Any] = {}
+        error: LineError | None = None
+        if worker.has_aggregation:
+            metrics, error = await worker.aggregate(*self._to_aggregate(), timeout_s=AGGREGATION_TIMEOUT_S)
+        if error is None:
+            self.runs.cache.store_aggregation(key, metrics)
+        return metrics, error
+
+    def _to_aggregate(self) -> tuple[Mapping[str, Sequence[Any]], Mapping[str, Sequence[Any]]]:
+        """Return the inputs and the aggregation inputs of the completed lines, name to one value per line."""
         inputs: dict[str, list[Any]] = {}
         aggregation_inputs: dict[str, list[Any]] = {}
         for line in self._stored_lines():
             if line.status == "completed":
                 _append(inputs, line.inputs)
                 _append(aggregation_inputs, line.aggregation_inputs)
-        worker = await (await self._runner()).worker()
-        metrics: Mapping[str, Any] = {}
-        error: LineError | None = None
-        if worker.has_aggregation:
-            metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
-        if error is None:
-            self.runs.cache.store_aggregation(key, metrics)
-        return metrics, error
+        return inputs, aggregation_inputs
+
+    async def _resample(self, counts: LineCounts) -> Mapping[str, Sequence[float | None]]:
+        """Run the aggregation over bootstrap samples of the rows, where that was asked for, is possible and is free."""
+        samples = self.request.resamples
+        lines_per_row = self.request.repeats * (self._target.repeats if self._target else 1)
+        rows = counts.completed // lines_per_row
+        is_whole = counts.completed == counts.total == rows * lines_per_row
+        if not samples or not is_whole or rows > MOST_ROWS_RESAMPLED or self._aggregation_asks_models():
+            return {}
+        parts = f"{ENGINE_VERSION}:{self._identity}:{counts.digest}:{samples} samples of {lines_per_row}"
+        key = hashlib.sha256(parts.encode()).hexdigest()
+        known = self.runs.cache.find_aggregation(key)
+        if known is None:
+            worker = await (await self._runner()).worker()
+            known = await worker.resample(
+                *self._to_aggregate(),
+                samples=samples,
+                rows=rows,
+                lines_per_row=lines_per_row,
+                timeout_s=AGGREGATION_TIMEOUT_S,
+            )
+            self.runs.cache.store_aggregation(key, known)
+        return known
+
+    def _aggregation_asks_models(self) -> bool:
+        """Whether an aggregation node takes a connection, so that each run of it may cost money."""
+        nodes = self.request.source.flow.data.get("nodes") or []
+        aggregations = [node for node in nodes if isinstance(node, Mapping) and node.get("aggregation")]
+        names = set(self.request.connections)
+
+        def asks(node: Mapping[str, Any]) -> bool:
+            inputs = set(map(str, (node.get("inputs") or {}).values()))
+            return node.get("type") == "llm" or bool(node.get("connection")) or bool(names & inputs)
+
+        return any(map(asks, aggregations))
 
     def _model_calls(self) -> ModelCalls | None:
         if self._loaded is None or self._loaded.account is None:
