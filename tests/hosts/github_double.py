@@ -147,7 +147,7 @@ class GitHub(Service):
 
     def _list_pulls(self, call: Call) -> Reply:
         self.expect(call.query.get("state") == "open", "state")
-        return Reply(200, [one for one in self.pulls if one["head"]["label"] == call.query["head"]])
+        return Reply(200, [one for one in self.pulls if call.query.get("head") in (None, one["head"]["label"])])
 
     def _create(self, call: Call) -> Reply:
         if refused := self._refuse(call):
