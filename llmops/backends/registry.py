@@ -79,6 +79,17 @@ def _open_local_delivery(
 
 
 @contextlib.contextmanager
+def _open_azure_delivery(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[Delivery]:
+    from llmops.backends.azure.delivery import open_azure_delivery
+
+    del say
+    with open_azure_delivery(environment, state, env) as opened:
+        yield Delivery(*opened)
+
+
+@contextlib.contextmanager
 def _open_azure(
     environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None], use: ModelUse
 ) -> Iterator[Runs]:
@@ -112,7 +123,7 @@ def _fetch_from_azure(environment: Environment, state: Path, env: Mapping[str, s
 _HAVE_COMPUTE = frozenset({"azure"})
 _DATA: Mapping[str, FetchData] = {"azure": _fetch_from_azure}
 _RUNS: Mapping[str, OpenRuns] = {"local": _open_local, "azure": _open_azure}
-_DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery}
+_DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery, "azure": _open_azure_delivery}
 
 Opener = TypeVar("Opener")
 
