@@ -19,6 +19,7 @@ from llmops.backends.local.workers import find_python, worker_spec
 from llmops.backends.protocols import FlowSource, Progress, RunRequest
 from llmops.config.connections import identity
 from llmops.config.data import read_rows
+from llmops.config.images import with_digests, with_places
 from llmops.core.documents import to_json
 from llmops.core.mapping import ColumnMapping, all_columns, apply, complete, parse_mapping
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
@@ -272,7 +273,12 @@ class _Job:
         except UsageError as error:
             problem = LineError(type="MissingValue", message=str(error))
             return PlannedLine(row, repeat, {}, "", problem)
-        return PlannedLine(row, repeat, inputs, line_key(self._identity, inputs, repeat))
+        return PlannedLine(row, repeat, inputs, line_key(self._identity, with_digests(inputs, self._folder), repeat))
+
+    @property
+    def _folder(self) -> Path:
+        """The folder that paths of images in the rows are relative to."""
+        return self.request.data.parent
 
     def _missing(self) -> Iterator[Task[str]]:
         for planned in self._planned():
@@ -286,7 +292,8 @@ class _Job:
                 self._count("completed")
             else:
                 self._in_flight.add(planned.key)
-                yield Task(tag=planned.key, inputs=planned.inputs, repeat=planned.repeat)
+                inputs = with_places(planned.inputs, self._folder)
+                yield Task(tag=planned.key, inputs=inputs, repeat=planned.repeat)
 
     def _finished(self, key: str, line: StoredLine) -> None:
         self.runs.cache.store(key, line)
@@ -371,7 +378,7 @@ class _Job:
         aggregation_inputs: dict[str, list[Any]] = {}
         for line in self._stored_lines():
             if line.status == "completed":
-                _append(inputs, line.inputs)
+                _append(inputs, with_places(line.inputs, self._folder))
                 _append(aggregation_inputs, line.aggregation_inputs)
         worker = await (await self._runner_for_missing()).worker()
         metrics: Mapping[str, Any] = {}
@@ -478,7 +485,7 @@ def _slug(source: FlowSource) -> str:
 def measured(line: Line) -> dict[str, float | None]:
     """Return what `${run.line.…}` refers to; None where it is not known."""
     tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
-    return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
+    return {"row": line.row, "duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
 
 
 def log_of(state: Path, record: RunRecord) -> Path | None:
