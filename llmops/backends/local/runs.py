@@ -18,6 +18,7 @@ from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lin
 from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
+from llmops.config.images import with_digests, with_places
 from llmops.core.documents import to_json
 from llmops.core.latency import summarize_latency
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
@@ -255,8 +256,14 @@ class _Job:
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request with the key of its answer in the cache."""
         for planned in plan_lines(self.request, self._target, self.runs.lines):
-            key = "" if planned.error else line_key(self._identity, planned.inputs, planned.repeat)
+            inputs = with_digests(planned.inputs, self._folder)
+            key = "" if planned.error else line_key(self._identity, inputs, planned.repeat)
             yield planned._replace(key=key)
+
+    @property
+    def _folder(self) -> Path:
+        """The folder that paths of images in the rows are relative to."""
+        return self.request.data.parent
 
     def missing(self) -> Iterator[Task[str]]:
         """Yield what no run before has measured, each line once, and count the others."""
@@ -271,7 +278,8 @@ class _Job:
                 self._count("completed")
             else:
                 self._in_flight.add(planned.key)
-                yield Task(tag=planned.key, inputs=planned.inputs, repeat=planned.repeat)
+                inputs = with_places(planned.inputs, self._folder)
+                yield Task(tag=planned.key, inputs=inputs, repeat=planned.repeat)
 
     def _finished(self, key: str, line: StoredLine) -> None:
         self.runs.cache.store(key, line)
@@ -356,7 +364,7 @@ class _Job:
         aggregation_inputs: dict[str, list[Any]] = {}
         for line in self._stored_lines():
             if line.status == "completed":
-                _append(inputs, line.inputs)
+                _append(inputs, with_places(line.inputs, self._folder))
                 _append(aggregation_inputs, line.aggregation_inputs)
         return inputs, aggregation_inputs
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from . import failures, surroundings
+from . import attribution, failures, surroundings
 
 
 class LoadedFlow(Protocol):
@@ -94,6 +94,7 @@ def _loader(kind: str) -> Callable[[dict[str, Any]], LoadedFlow]:
 def _run_line(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
     started = time.perf_counter()
     answer: dict[str, Any] = {"op": "line", "id": message["id"]}
+    attribution.line.set(message["id"])
     try:
         outputs, aggregation_inputs = flow.run_line(message["inputs"], message["id"])
         answer |= {
