@@ -235,6 +235,20 @@ class RunRecord(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PendingRecord(Record):
+    """A run that was started and has not been brought to its end; its lines are in `planned.jsonl` beside it.
+
+    Attributes:
+        run: the record as far as it is known before the end.
+        aggregates: whether the flow has nodes over all lines, so that its metrics need all of them in one go.
+    """
+
+    kind: ClassVar[str] = "pending-run"
+    run: RunRecord
+    aggregates: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationRecord(Record):
     """The metrics of one run; the rows are in `rows.jsonl` beside it.
 
@@ -380,8 +394,6 @@ class VerdictRecord(Record):
 
 
 ROWS_SHOWN = 100
-
-_RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, EvaluationRecord, VerdictRecord, LooksRecord)}
 
 R = TypeVar("R", bound=Record)
 

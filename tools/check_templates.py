@@ -98,7 +98,7 @@ def _steps(value: Any) -> Iterator[Mapping[str, Any]]:
 def check_github_service(root: Path) -> Iterator[str]:
     """Ask GitHub's own language service."""
     install_packages()
-    yield from _lines([NODE, SCRIPTS / "github.mjs", PACKAGES, root, *github_files(root)], root)
+    yield from _lines([NODE, SCRIPTS / "github.mjs", PACKAGES, ROOT, root, *github_files(root)], root)
 
 
 def check_azure_service(root: Path) -> Iterator[str]:
@@ -110,7 +110,9 @@ def check_azure_service(root: Path) -> Iterator[str]:
 def check_security(root: Path) -> Iterator[str]:
     """Ask zizmor."""
     options = ("--offline", "--strict-collection", "--persona", "pedantic", "--min-severity", "low", "--no-progress")
-    yield from _lines([_tool("zizmor"), *options, "--format", "plain", "--quiet", *github_files(root)], root)
+    files = github_files(root)
+    if files:
+        yield from _lines([_tool("zizmor"), *options, "--format", "plain", "--quiet", *files], root)
 
 
 def check_schema(root: Path) -> Iterator[str]:

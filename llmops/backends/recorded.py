@@ -8,7 +8,7 @@ from pathlib import Path
 
 from llmops.backends.protocols import RunLog
 from llmops.errors import UsageError
-from llmops.records import Line, RunRecord, line_from_json, read_record, write_record, write_stream
+from llmops.records import Line, PendingRecord, RunRecord, line_from_json, read_record, write_record, write_stream
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,17 @@ class RecordedRuns:
         if record is None:
             raise UsageError.of("no such run", where="run", found=f"'{run_id}'")
         return record
+
+    def environment_of(self, run_id: str) -> str:
+        """Name the environment of a run, of one that has not ended too.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+        path = self.folder(run_id) / "pending.json"
+        if path.exists():
+            return read_record(path, PendingRecord).run.environment
+        return self.require(run_id).environment
 
     def has_lines(self, run_id: str) -> bool:
         """Tell whether the lines of a run are there too."""

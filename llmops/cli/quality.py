@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +63,13 @@ def _add_run(commands: Any) -> None:
     add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
     parser.add_argument("--estimate", action="store_true", help="say what the run would use, and run nothing")
+    _add_detach(parser)
     _add_model_use(parser)
     add_json(parser)
+
+
+def _add_detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--detach", action="store_true", help="start the run and do not wait; see `llmops runs wait`")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -78,6 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
             run=None,
             evaluate=False,
             json_output=arguments.json,
+            detach=arguments.detach,
         )
     from llmops.commands.run import run
 
@@ -89,6 +95,7 @@ def _run(arguments: argparse.Namespace) -> int:
         json_output=arguments.json,
         use=_model_use(arguments),
         estimates=arguments.estimate,
+        detach=arguments.detach,
     )
 
 
@@ -106,6 +113,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("--output", metavar="DIR", type=Path, help="with --scheduled: folder for the reports")
     parser.add_argument("--occasion", metavar="TEXT", help="with --scheduled: only answers of the same one are reused")
     parser.add_argument("--dry-run", action="store_true", help="with --scheduled: record nothing and tell nobody")
+    _add_detach(parser)
     add_layered(parser)
     add_json(parser)
 
@@ -132,7 +140,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             run=arguments.target,
             evaluate=True,
             json_output=arguments.json,
+            detach=arguments.detach,
         )
+    if arguments.detach:
+        raise UsageError.of("only one run can be left to itself", where="--detach", expected="--file FILE --run RUN")
     from llmops.commands.evaluate import evaluate
 
     assert run is not None
@@ -205,27 +216,35 @@ def _add_runs(commands: Any) -> None:
     comparing = actions.add_parser("compare", help="two or more runs side by side, with the rows that differ")
     logs = actions.add_parser("logs", help="what a run's flow printed", allow_abbrev=False)
     exporting = actions.add_parser("export", help="the lines of a run as JSON Lines or CSV", allow_abbrev=False)
-    for one in (showing, logs, exporting):
+    waiting = actions.add_parser("wait", help="wait for a run that was started with --detach", allow_abbrev=False)
+    cancelling = actions.add_parser("cancel", help="ask a run to end", allow_abbrev=False)
+    for one in (showing, logs, exporting, waiting, cancelling):
         one.add_argument("recorded_run", metavar="RUN", help="id, the beginning of one, or name")
     comparing.add_argument("recorded_runs", metavar="RUN", nargs="+", help="ids or names")
+    logs.add_argument("--follow", action="store_true", help="go on until the run has ended")
     exporting.add_argument("--output", metavar="FILE", type=Path, help="a .jsonl or .csv file; standard output if none")
-    for one in (listing, showing, comparing):
+    for one in (listing, showing, comparing, waiting):
         add_json(one)
+    for one in (listing, showing, comparing, logs, exporting, waiting, cancelling):
+        one.add_argument("--environment", metavar="E", help="ask this environment's backend too")
 
 
 def _runs(arguments: argparse.Namespace) -> int:
     from llmops.commands import runs
 
-    context = open_context()
-    if arguments.action == "list":
-        return runs.list_runs(context=context, json_output=arguments.json)
-    if arguments.action == "show":
-        return runs.show_run(context=context, run=arguments.recorded_run, json_output=arguments.json)
-    if arguments.action == "compare":
-        return runs.compare_runs(context=context, runs=arguments.recorded_runs, json_output=arguments.json)
-    if arguments.action == "logs":
-        return runs.show_logs(context=context, run=arguments.recorded_run)
-    return runs.export_run(context=context, run=arguments.recorded_run, output=arguments.output)
+    by_action: Mapping[str, Callable[..., int]] = {
+        "list": runs.list_runs,
+        "show": runs.show_run,
+        "compare": runs.compare_runs,
+        "logs": runs.show_logs,
+        "export": runs.export_run,
+        "wait": runs.wait_for_run,
+        "cancel": runs.cancel_run,
+    }
+    names = {"recorded_run": "run", "recorded_runs": "runs", "json": "json_output"}
+    given = ("recorded_run", "recorded_runs", "json", "follow", "output", "environment")
+    values = {names.get(name, name): getattr(arguments, name) for name in given if hasattr(arguments, name)}
+    return by_action[arguments.action](context=open_context(), **values)
 
 
 def _add_gate(commands: Any) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.config.connections import find_faults
+from llmops.config.data import is_registered
 from llmops.config.document import Report, Steps
 from llmops.core.aggregate import LARGEST_NUMBER
 from llmops.core.mapping import SOURCES, Source, find_malformed
@@ -135,6 +136,8 @@ def _check_datasets(experiment: Values, root: Path, report: Report) -> None:
     for name, dataset in datasets.items():
         path = ("datasets", name, "path")
         text = dataset.get("path")
+        if text is not None and is_registered(text):
+            continue
         if _check_folder(text, root, path, "data file", report) and Path(text).suffix.lower() not in DATA_FORMATS:
             report(path, "unknown data format", found=f"'{text}'", expected=_any_of(DATA_FORMATS))
     chosen = experiment.get("dataset")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from llmops.core.metrics import Finding, FindingOutcome
-from llmops.records import RowComparison, VerdictRecord
+from llmops.records import FlowRef, RowComparison, VerdictRecord
 from llmops.reports.evidence_table import HEADS, evidence_rows
 from llmops.reports.numbers import MISSING, count, format_difference, format_interval, format_number
 from llmops.reports.plain_text import reveal, show_line
@@ -87,15 +87,19 @@ def _verdict_line(verdict: VerdictRecord, terminal: Terminal) -> str:
 def _what_ran(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:
     run = verdict.candidate.run
     lines = [
-        f"  flow      {show_line(run.flow.path, 200)}, {describe_commit(run.flow)}, {run.flow.digest[:19]}",
+        f"  flow      {show_line(run.flow.path, 200)}, {_describe_flow(run.flow)}",
         f"  data      {show_line(run.dataset.name, _NAME_LIMIT)}, {count(run.dataset.rows, 'row')}",
     ]
     if verdict.baseline is not None:
         flow = verdict.baseline.run.flow
-        lines.append(f"  baseline  {describe_commit(flow)}, {flow.digest[:19]}")
+        lines.append(f"  baseline  {_describe_flow(flow)}")
     notes = [*([STAND_IN_LABEL] if verdict.stand_in else []), *notes_of(verdict)]
     wrapped = [line for note in notes for line in terminal.wrap(f"! {show_line(note, 500)}")]
     return [*map(terminal.fit, lines), *(terminal.paint(line, "33") for line in wrapped)]
+
+
+def _describe_flow(flow: FlowRef) -> str:
+    return f"{show_line(describe_commit(flow), 100)}, {show_line(flow.digest[:19], 19)}"
 
 
 def _metrics_table(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:

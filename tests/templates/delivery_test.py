@@ -20,7 +20,6 @@ from tests.templates.systems import System, azure_system, github_system
 pytestmark = pytest.mark.slow
 
 ENVIRONMENT = "backend: local\nrollout: {strategy: blue-green}\n"
-NEEDS_APPROVAL = "requires: {approvals: 1}\n"
 
 
 @pytest.fixture(scope="module", params=["github", "azure-pipelines"])
@@ -54,10 +53,11 @@ def release(system: System) -> dict[str, str]:
     return outcome.results
 
 
-def rollouts(system: System, environment: str) -> list[dict[str, Any]]:
-    paths = sorted(system.folder.glob("run-*/*/**/.llmops/rollouts/*.json"), key=lambda path: path.stat().st_mtime_ns)
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return [record for record in records if record["environment"] == environment]
+def last_rollout(system: System, environment: str) -> dict[str, Any]:
+    """Read the newest record that a job of this system wrote about an environment."""
+    paths = sorted(system.folder.rglob(".llmops/rollouts/*.json"), key=lambda path: path.stat().st_mtime_ns)
+    records: list[dict[str, Any]] = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [record for record in records if record["environment"] == environment][-1]
 
 
 def change(project: TinyProject, text: str = "# another version\n") -> None:
@@ -105,6 +105,7 @@ def test_a_promotion_moves_the_approved_version_and_moves_nothing_when_it_is_run
     first = system.run("promote", experiment="tiny", from_="dev", to="prod")
     assert first.results == {"evidence": "success", "promote": "success"}
     assert system.serving("prod") == system.serving("dev")
+    assert last_rollout(system, "prod")["approvals"] == list(system.approvers)
     again = system.run("promote", experiment="tiny", from_="dev", to="prod", version=next(iter(system.serving("dev"))))
     assert again.results == first.results
     assert "has all traffic already" in again.texts["promote"]

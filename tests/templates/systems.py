@@ -19,11 +19,12 @@ from tests.templates.inputs_test import camel
 
 _CALLER = """\
 trigger: none
+parameters: {declared}
 resources:
   repositories: [{{repository: llmops, type: git, name: PROJECT/llmops, ref: refs/tags/v1}}]
 extends:
   template: azure-pipelines/{name}.yml@llmops
-  parameters: {parameters}
+  parameters: {passed}
 """
 
 
@@ -52,6 +53,7 @@ class System:
     """Starts pipelines for a project, in folders of their own.
 
     Attributes:
+        approvers: who approved, as the system tells the job.
         start: pipeline, folder of the run, inputs and rejected environments to the outcome.
         state: see `Runner.state`.
     """
@@ -60,6 +62,7 @@ class System:
     project: TinyProject
     folder: Path
     state: Path
+    approvers: Sequence[str] = ()
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def run(self, pipeline: str, *, rejected: Sequence[str] = (), **inputs: Any) -> Outcome:
@@ -108,7 +111,7 @@ def github_system(
             commands=[line for leg in jobs.values() for line in commands_in(leg)],
         )
 
-    return System(start=start, project=project, folder=folder, state=state)
+    return System(start=start, project=project, folder=folder, state=state, approvers=["ana"])
 
 
 def azure_system(root: Path, folder: Path, state: Path, project: TinyProject) -> System:
@@ -134,7 +137,9 @@ def azure_system(root: Path, folder: Path, state: Path, project: TinyProject) ->
             rejected=rejected,
             state=state,
         )
-        results = pipeline.run(_CALLER.format(name=name, parameters=json.dumps(parameters)))
+        declared = json.dumps([{"name": key, "type": "string"} for key in parameters])
+        passed = json.dumps({key: f"${{{{ parameters.{key} }}}}" for key in parameters})
+        results = pipeline.run(_CALLER.format(name=name, declared=declared, passed=passed), parameters)
         words = {"Succeeded": "success", "Failed": "failure", "Skipped": "skipped", "Rejected": "rejected"}
         jobs = {job: legs[0] for job, legs in pipeline.jobs.items()}
         return Outcome(

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from llmops.backends.azure.run_service import RemoteRun
 from llmops.backends.planned_lines import PlannedLine, identify_target, slug_of
 from llmops.backends.protocols import RunRequest
 from llmops.config.connections import identity
 from llmops.core.documents import to_json
-from llmops.records import Line, LineError, Record, RunRecord, read_record, write_record, write_stream
+from llmops.records import Line, LineError, PendingRecord, RunRecord, read_record, write_record, write_stream
 
 REVISION = "azure-1"
 """Part of every id: changed when the same request would be run in another way."""
@@ -25,20 +25,6 @@ _LONGEST_SLUG = 60
 _PULL_REQUEST = re.compile(r"refs/pull/(\d+)/")
 PREFIX = "llmops."
 """Of the tags that say what a run is; tags without it are people's."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PendingRecord(Record):
-    """A run that was started and has not been brought to its end; its lines are in `planned.jsonl` beside it.
-
-    Attributes:
-        run: the record as far as it is known before the end.
-        aggregates: whether the flow has nodes over all lines, so that its metrics need all of them in one go.
-    """
-
-    kind: ClassVar[str] = "pending-run"
-    run: RunRecord
-    aggregates: bool
 
 
 @dataclass(frozen=True, kw_only=True)
