@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
@@ -35,6 +35,16 @@ _PATHS_OR_MAPPINGS = ("environment_variables", "init")
 _NOT_HERE = ("resources", "identity", "runtime", "compute", "type", "status", "command", "outputs")
 """Keys that mean something to Azure Machine Learning alone, or that prompt flow itself writes."""
 _KNOWN = ("$schema", *_TEXTS, *_MAPPINGS, *_PATHS_OR_MAPPINGS, *_NOT_HERE)
+
+
+class Keys(NamedTuple):
+    """The keys of a run file: all, and those that only say something to Azure Machine Learning."""
+
+    all: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+
+
+KEYS = Keys(_KNOWN, _NOT_HERE)
 
 
 @dataclass(frozen=True, kw_only=True)
