@@ -42,7 +42,9 @@ def test_the_comment_names_each_experiment_and_the_one_without_a_verdict(
     assert "## ❌ 3 experiments: 1 passed, 1 failed, 1 without a verdict" in body
     assert "| `gamma` | ❌ no verdict: see the log of its job | | |" in body
     assert "| `beta` | ✅ passed | 1 limit: 1 passed. |" in body
-    assert body.rstrip().endswith("[Full HTML report](https://github.com/octo/cat/actions/runs/99#artifacts) · [Run](https://github.com/octo/cat/actions/runs/99)")
+    assert body.rstrip().endswith(
+        "[Full HTML report](https://github.com/octo/cat/actions/runs/99#artifacts) · [Run](https://github.com/octo/cat/actions/runs/99)"
+    )
 
 
 def test_the_comment_of_a_single_experiment_is_its_report(github: GitHub, results: Path, tmp_path: Path) -> None:
