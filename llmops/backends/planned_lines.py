@@ -78,7 +78,7 @@ def _plan(mapping: ColumnMapping, row: int, repeat: int, **sources: Mapping[str,
 def measured(line: Line) -> dict[str, float | None]:
     """Return what `${run.line.…}` refers to; None where it is not known."""
     tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
-    return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
+    return {"row": line.row, "duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
 
 
 def identify_target(request: RunRequest, target: RunRecord | None) -> str | None:

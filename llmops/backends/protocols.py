@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from llmops.config.connections import ResolvedConnection
 from llmops.core.endpoint import Endpoint, Lease, Window
@@ -177,6 +177,14 @@ class Trial(Protocol):
             The worker's answer, see `engine/worker/protocol.md`, with `nodes`; a time-out or a crash is a failed line,
             after which the trial is over.
         """
+
+
+@runtime_checkable
+class KeepsLines(Protocol):
+    """What `Runs` may know beside: which lines it need not run again."""
+
+    def count_missing(self, request: RunRequest) -> int:
+        """Return how many lines a request would run: those that no run before has measured."""
 
 
 class Clock(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -78,6 +79,17 @@ def _open_local_delivery(
 
 
 @contextlib.contextmanager
+def _open_azure_delivery(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[Delivery]:
+    from llmops.backends.azure.delivery import open_azure_delivery
+
+    del say
+    with open_azure_delivery(environment, state, env) as opened:
+        yield Delivery(*opened)
+
+
+@contextlib.contextmanager
 def _open_azure(
     environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None], use: ModelUse
 ) -> Iterator[Runs]:
@@ -92,7 +104,9 @@ def _open_azure(
         )
     if use.budget.usd is not None or use.budget.tokens is not None:
         say("The budget is not enforced: flows that run in the workspace reach their models from there.")
-    yield AzureRuns(environment, state, env, say, lambda: _open_local(environment, state, env, say, ModelUse()))
+    here = ModelUse(occasion=use.occasion)
+    open_here = partial(_open_local, environment, state, env, say, here)
+    yield AzureRuns(environment, state, env, say, open_here, occasion=use.occasion)
 
 
 _TRIALS: Mapping[str, OpenTrials] = {"local": _open_local_trials, "azure": _open_local_trials}
@@ -109,7 +123,7 @@ def _fetch_from_azure(environment: Environment, state: Path, env: Mapping[str, s
 _HAVE_COMPUTE = frozenset({"azure"})
 _DATA: Mapping[str, FetchData] = {"azure": _fetch_from_azure}
 _RUNS: Mapping[str, OpenRuns] = {"local": _open_local, "azure": _open_azure}
-_DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery}
+_DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery, "azure": _open_azure_delivery}
 
 Opener = TypeVar("Opener")
 

@@ -52,8 +52,9 @@ def aggregate(logged: Logged, scores: Scores, specs: Mapping[str, MetricSpec]) -
     """
     names = [*logged.metrics, *(name for name in specs if name not in logged.metrics)]
     metrics = [_named(logged, name, scores, specs.get(name)) for name in names]
+    in_words = {spec.score for spec in specs.values() if spec.labels}
     for score in _complete_columns(logged.evaluator, scores):
-        if score not in names:
+        if score not in names and score not in in_words:
             metrics.append(
                 metric_of_rows(score, logged.evaluator, scores, _guess_spec(logged.evaluator, score, scores))
             )
@@ -84,6 +85,8 @@ def extremes(spec: MetricSpec) -> tuple[float | None, float | None]:
     if spec.kind == "percentile":
         return (-math.inf, math.inf) if spec.higher_is_better else (math.inf, -math.inf)
     bounds = spec.bounds or (PROPORTION_BOUNDS if spec.kind == "proportion" else None)
+    if bounds is None and spec.labels:
+        bounds = (min(spec.labels.values()), max(spec.labels.values()))
     if bounds is None:
         return None, None
     return (bounds[0], bounds[1]) if spec.higher_is_better else (bounds[1], bounds[0])
@@ -118,8 +121,9 @@ def names_formed_of_rows(specs: Mapping[str, MetricSpec], outputs: Collection[st
 
 
 def _is_ours_to_form(name: str, spec: MetricSpec) -> bool:
-    """Whether the metric needs no word of the evaluator: an output under its own name, a percentile or a sum of one."""
-    return spec.score is not None and (spec.score == name or spec.kind in {"percentile", "sum"})
+    """Whether the metric needs no word of the evaluator: an output under its own name, in words, or a figure of one."""
+    is_figure = spec.kind in {"percentile", "sum"}
+    return spec.score is not None and (spec.score == name or is_figure or bool(spec.labels))
 
 
 def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:

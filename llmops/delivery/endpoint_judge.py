@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 from llmops.backends.protocols import Answer, Clock, Endpoints
 from llmops.config.data import read_rows
+from llmops.config.images import with_content
 from llmops.config.model import Experiment
 from llmops.core.documents import to_json
 from llmops.core.endpoint import Deployment
@@ -167,7 +168,7 @@ class EndpointJudge:
         mapping = {n: v for n, v in self.experiment.column_mapping.items() if not known or n in known}
         columns = complete(parse_mapping(mapping), known)
         for row in read_rows(self.data):
-            inputs = apply(columns, data=row.values)
+            inputs = with_content(apply(columns, data=row.values), self.data.parent)
             for repeat in range(repeats):
                 yield _Question(row.number, repeat, inputs)
 

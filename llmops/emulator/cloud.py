@@ -19,6 +19,7 @@ from llmops.emulator.jobs import Jobs
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operation, Operations
 from llmops.emulator.runs import Runs
+from llmops.emulator.scored import ScoredRequests
 from llmops.emulator.settings import Settings
 from llmops.emulator.store import Document, Store
 from llmops.emulator.tokens import TokenService
@@ -80,6 +81,7 @@ class Cloud:
     folder: Path
     python: str = sys.executable
     python_home: Path = Path(sys.executable).parent
+    scored: ScoredRequests = field(default_factory=ScoredRequests)
     lock: threading.RLock = field(default_factory=threading.RLock)
     hosting: Hosting = field(init=False)
     runs: Runs = field(init=False)

@@ -45,7 +45,8 @@ def evaluate_run(
         return read_record(folder / "evaluation.json", EvaluationRecord)
     columns = ScoreColumns()
     evaluated = {
-        name: EvaluatedLines(lines=read_lines(record), repeats=record.repeats) for name, record in evaluations.items()
+        name: EvaluatedLines(lines=read_lines(record), repeats=record.repeats, labels=_labels(specs.get(name, {})))
+        for name, record in evaluations.items()
     }
     joined = join(read_lines(run), evaluated)
 
@@ -58,6 +59,10 @@ def evaluate_run(
     record = _build(run, evaluations, specs, columns.build(), folder.name)
     write_record(folder / "evaluation.json", record)
     return record
+
+
+def _labels(metrics: Mapping[str, MetricSpec]) -> Mapping[str, Mapping[str, float]]:
+    return {spec.score: spec.labels for spec in metrics.values() if spec.score and spec.labels}
 
 
 def _build(

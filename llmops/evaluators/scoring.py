@@ -6,13 +6,13 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from llmops.core.aggregate import as_number
 from llmops.core.metrics import RowStatus, ScoredRow, Scores
-from llmops.records import Line
+from llmops.records import Line, LineError
 
 _NAN = float("nan")
 
@@ -30,10 +30,12 @@ class EvaluatedLines:
 
     Attributes:
         repeats: lines per line of the run; their repeat is the run's repeat times this, and their own on top.
+        labels: output to what it may say, and the score that each of that stands for.
     """
 
     lines: Iterable[Line]
     repeats: int = 1
+    labels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def join(lines: Iterable[Line], evaluations: Mapping[str, EvaluatedLines]) -> Iterator[JoinedLine]:
@@ -47,7 +49,7 @@ def join(lines: Iterable[Line], evaluations: Mapping[str, EvaluatedLines]) -> It
 class _Stream:
     def __init__(self, evaluated: EvaluatedLines) -> None:
         self._repeats = evaluated.repeats
-        self._lines = iter(evaluated.lines)
+        self._lines = (labelled(line, evaluated.labels) for line in evaluated.lines)
         self._next = next(self._lines, None)
 
     def take(self, position: tuple[int, int]) -> list[Line]:
@@ -60,6 +62,24 @@ class _Stream:
 
     def _position(self, line: Line) -> tuple[int, int]:
         return line.row, line.repeat // self._repeats
+
+
+def labelled(line: Line, labels: Mapping[str, Mapping[str, float]]) -> Line:
+    """Put scores in the place of labels; a line that says none of the labels is not measured.
+
+    Case and surrounding space do not count.
+    """
+    if line.outputs is None:
+        return line
+    scores: dict[str, float] = {}
+    for output, known in labels.items():
+        said = str(line.outputs.get(output, "")).strip()
+        score = {label.strip().casefold(): value for label, value in known.items()}.get(said.casefold())
+        if score is None:
+            message = f"{output} is {said!r}, which is none of the labels {', '.join(map(repr, known))}"
+            return replace(line, status="unmeasured", outputs=None, error=LineError(type="NoLabel", message=message))
+        scores[output] = score
+    return replace(line, outputs={**line.outputs, **scores}) if scores else line
 
 
 def score_rows(joined: Iterable[JoinedLine]) -> Iterator[ScoredRow]:

@@ -148,7 +148,7 @@ def entry_of(verdict: VerdictRecord, subject: Subject, *, occasion: str, version
 def digest_evaluators(evaluation: EvaluationRecord) -> Mapping[str, str]:
     """Name what scored an evaluation: evaluations are compared only when the same evaluators scored them alike."""
     return {
-        name: hashlib.sha256(f"{digest} {evaluation.judges.get(name, '')}".encode()).hexdigest()[:16]
+        name: hashlib.sha256(f"{digest} {evaluation.judges.get(name, '')}".encode("utf-8", "replace")).hexdigest()[:16]
         for name, digest in evaluation.evaluators.items()
     }
 
@@ -168,7 +168,7 @@ def _point(metric: Metric) -> MetricPoint:
 
 def write_line(entry: HistoryEntry) -> str:
     """Write an entry as one line of JSON, without the line's end."""
-    return json.dumps(to_json(entry), ensure_ascii=False, separators=(",", ":"))
+    return json.dumps(to_json(entry), separators=(",", ":"))
 
 
 def read_entries(texts: Iterable[str]) -> Read:

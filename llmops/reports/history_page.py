@@ -143,9 +143,9 @@ def _series(entries: Sequence[HistoryEntry], identifier: str) -> Series:
     judged = [name for name in names if verdicts and any(_is_on(limit, name) for limit in verdicts[-1].limits)]
     plots = [plot for name in judged if (plot := _plot_metric(name, verdicts))]
     others = [plot for name in names if name not in judged and (plot := _plot_metric(name, verdicts))]
-    others += [plot for plot in (_plot_latency(verdicts), _plot_cost(verdicts)) if plot]
     if not plots:
         plots, others = others[:_FIRST_CHARTS], others[_FIRST_CHARTS:]
+    plots += [plot for plot in (_plot_latency(verdicts), _plot_cost(verdicts)) if plot]
     columns = (judged or names)[:_FIRST_CHARTS]
     streak = find_streak(latest, ordered)
     state = f"{WORDS[latest.outcome]} since {readable_time(streak.since)} ({count(streak.evaluations, 'evaluation')})"

@@ -11,7 +11,7 @@ from llmops.reports.numbers import count, format_interval, format_number
 
 WIDTH = 640
 HEIGHT = 190
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 14, 26
 _LONGEST_RADIUS_POINTS = 90
 
 
@@ -120,11 +120,7 @@ def draw_trend(name: str, points: Sequence[TrendPoint], limits: Sequence[TrendLi
         limits=[_limit(limit, place(limit.value)) for limit in limits],
         rows=[AxisLabel(at=place(tick), text=format_number(tick), anchor="end") for tick in ticks],
         days=_days(points, xs),
-        changes=[
-            AxisLabel(at=x, text=point.change)
-            for point, x in zip(points, xs, strict=True)
-            if point.change and x > xs[0]
-        ],
+        changes=_changes(points, xs),
         label=_describe(name, points, limits),
         radius=4.0 if len(points) <= _LONGEST_RADIUS_POINTS else 2.0,
     )
@@ -175,6 +171,12 @@ def _days(points: Sequence[TrendPoint], xs: Sequence[float]) -> Sequence[AxisLab
     return [AxisLabel(at=xs[at], text=points[at].day, anchor=anchor) for at, anchor in shown]
 
 
+def _changes(points: Sequence[TrendPoint], xs: Sequence[float]) -> Sequence[AxisLabel]:
+    """Mark where something changed; a label stands beside its line, on the side where there is more room."""
+    found = [(point.change, x) for point, x in zip(points, xs, strict=True) if point.change and x > xs[0]]
+    return [AxisLabel(at=x, text=text, anchor="start" if x < WIDTH / 2 else "end") for text, x in found]
+
+
 def _describe(name: str, points: Sequence[TrendPoint], limits: Sequence[TrendLimit]) -> str:
     last = points[-1]
     values = [point.value for point in points]
@@ -182,5 +184,6 @@ def _describe(name: str, points: Sequence[TrendPoint], limits: Sequence[TrendLim
         f"{name} over {count(len(points), 'evaluation')}, {points[0].day} to {last.day}",
         f"last {format_number(last.value)}, lowest {format_number(min(values))}, highest {format_number(max(values))}",
         *(f"limit {'min' if one.is_minimum else 'max'} {format_number(one.value)}" for one in limits),
+        *(f"{point.change} from {point.day} on" for point in points[1:] if point.change),
     ]
     return "; ".join(words)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pytest
+
 from llmops.evaluators.scoring import EvaluatedLines, ScoreColumns, join, score_rows
 from llmops.records import Line, LineError, LineStatus
 
@@ -62,6 +64,26 @@ def test_one_failed_repeat_makes_the_row_a_failed_one() -> None:
 def test_text_and_nan_are_no_scores() -> None:
     (row,) = rows([line(0)], quality=[line(0, grade="1", ratio="NaN", right=0.25)])
     assert row.scores == {"quality.right": 0.25}
+
+
+LABELS = {"verdict": {"fits": 1, "misses": 0}}
+
+
+def judged(*said: str) -> Any:
+    lines = [line(0, repeat=repeat, verdict=text) for repeat, text in enumerate(said)]
+    evaluated = {"judge": EvaluatedLines(lines=lines, repeats=len(said), labels=LABELS)}
+    (row,) = score_rows(join(iter([line(0)]), evaluated))
+    return row
+
+
+def test_what_a_judge_says_in_words_is_the_score_of_its_label() -> None:
+    assert judged("fits", " Fits\n", "misses").scores == {"judge.verdict": pytest.approx(2 / 3)}
+
+
+def test_a_judge_that_says_none_of_the_labels_leaves_the_row_unmeasured() -> None:
+    row = judged("fits", "It depends.", "fits")
+    assert (row.status, row.scores) == ("unmeasured", {})
+    assert row.errors == {"judge": "verdict is 'It depends.', which is none of the labels 'fits', 'misses'"}
 
 
 def test_columns_hold_nan_where_a_row_has_no_score() -> None:

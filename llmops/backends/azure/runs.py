@@ -58,6 +58,7 @@ class AzureRuns:
         say: takes a sentence for people.
         open_here: opens the runs of this machine, which score built-in metrics.
         clock: for waiting.
+        occasion: see `ModelUse`.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class AzureRuns:
         say: Callable[[str], None],
         open_here: Callable[[], AbstractContextManager[Runs]],
         clock: Clock | None = None,
+        occasion: str = "",
     ) -> None:
+        self.occasion = occasion
         self.environment = environment
         self.settings = environment.azure.runs
         self.state = state
@@ -380,7 +383,8 @@ class _Job:
         return outcome
 
     def _place(self) -> str:
-        return f"{self.runs.session.settings.workspace_id.lower()} {self.runs.settings.compute == 'job'}"
+        occasion = f" at {self.runs.occasion}" if self.runs.occasion else ""
+        return f"{self.runs.session.settings.workspace_id.lower()} {self.runs.settings.compute == 'job'}{occasion}"
 
     def _recorded(self, target: RunRecord | None) -> RunRecord | None:
         """Return the record of an earlier command if every line of it was measured."""

@@ -128,6 +128,12 @@ class AzureSession:
                     raise refusal from error
                 self.sleep(self._wait_s(attempt, facts_of(error).retry_after_s))
 
+    def close(self) -> None:
+        """Close the connections of the identities; for tests, which look for what is left open."""
+        credential = self.__dict__.pop("credential", None)
+        if credential is not None:
+            credential.close()
+
     def _wait_s(self, attempt: int, asked_s: float | None) -> float:
         retries = self.settings.retries
         wait_s = asked_s if asked_s is not None else retries.first_wait_s * 2 ** min(attempt - 1, 16)
@@ -166,6 +172,12 @@ def open_session(environment: Environment, state: Path, env: Mapping[str, str]) 
         return session
 
 
+def all_sessions() -> list[AzureSession]:
+    """Return the sessions of this process."""
+    with _lock:
+        return list(_sessions.values())
+
+
 def import_in_background(*modules: str) -> None:
     """Start to import modules that take seconds, while other work goes on; the next `import` waits for the rest.
 
@@ -197,7 +209,7 @@ def require_sdks() -> None:
     """
     import importlib.util
 
-    for name in ("azure.identity", "azure.ai.ml"):
+    for name in ("azure.identity", "azure.mgmt.core", "azure.storage.blob", "azure.ai.ml"):
         try:
             spec = importlib.util.find_spec(name)
         except ModuleNotFoundError:

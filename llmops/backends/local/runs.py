@@ -18,6 +18,7 @@ from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lin
 from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
+from llmops.config.images import with_digests, with_places
 from llmops.core.documents import to_json
 from llmops.core.latency import summarize_latency
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
@@ -65,6 +66,14 @@ class LocalRuns:
         """The records and lines of the project."""
         return RecordedRuns(self.state)
 
+    def count_missing(self, request: RunRequest) -> int:
+        """See `KeepsLines.count_missing`; for a run of a flow itself."""
+        return self._loop.run(self._count_missing(request))
+
+    async def _count_missing(self, request: RunRequest) -> int:
+        job = _Job(request=request, runs=self, progress=_NoProgress(), target=None)
+        return sum(1 for _ in job.missing())
+
     def lines(self, run: RunRecord) -> Iterator[Line]:
         """See `Runs.lines`."""
         return self.recorded.lines(run)
@@ -111,6 +120,16 @@ class LocalRuns:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _NoProgress:
+    """Where nothing runs."""
+
+    def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(eq=False)
@@ -183,7 +202,7 @@ class _Job:
 
     async def _execute(self) -> RunRecord:
         self.progress.update(self.request.label, done=0, total=self._total)
-        missing = self._missing()
+        missing = self.missing()
         first = next(missing, None)
         if first is not None:
             self.works.set()
@@ -237,10 +256,17 @@ class _Job:
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request with the key of its answer in the cache."""
         for planned in plan_lines(self.request, self._target, self.runs.lines):
-            key = "" if planned.error else line_key(self._identity, planned.inputs, planned.repeat)
+            inputs = with_digests(planned.inputs, self._folder)
+            key = "" if planned.error else line_key(self._identity, inputs, planned.repeat)
             yield planned._replace(key=key)
 
-    def _missing(self) -> Iterator[Task[str]]:
+    @property
+    def _folder(self) -> Path:
+        """The folder that paths of images in the rows are relative to."""
+        return self.request.data.parent
+
+    def missing(self) -> Iterator[Task[str]]:
+        """Yield what no run before has measured, each line once, and count the others."""
         for planned in self._planned():
             if planned.error is not None:
                 self._count("unmeasured")
@@ -252,7 +278,8 @@ class _Job:
                 self._count("completed")
             else:
                 self._in_flight.add(planned.key)
-                yield Task(tag=planned.key, inputs=planned.inputs, repeat=planned.repeat)
+                inputs = with_places(planned.inputs, self._folder)
+                yield Task(tag=planned.key, inputs=inputs, repeat=planned.repeat)
 
     def _finished(self, key: str, line: StoredLine) -> None:
         self.runs.cache.store(key, line)
@@ -337,7 +364,7 @@ class _Job:
         aggregation_inputs: dict[str, list[Any]] = {}
         for line in self._stored_lines():
             if line.status == "completed":
-                _append(inputs, line.inputs)
+                _append(inputs, with_places(line.inputs, self._folder))
                 _append(aggregation_inputs, line.aggregation_inputs)
         return inputs, aggregation_inputs
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmops.emulator.arm import assets, connections, deployments, endpoints, jobs, polling, usage, workspaces
+from llmops.emulator.arm import assets, connections, deployments, endpoints, insights, jobs, polling, usage, workspaces
 from llmops.emulator.routing import Router
 
 
@@ -54,6 +54,13 @@ def _add_endpoints(routes: Router) -> None:
     routes.add("POST", f"{one}/listKeys", endpoints.list_keys)
     routes.add("POST", f"{one}/regenerateKeys", endpoints.regenerate_keys)
     routes.add("POST", f"{one}/token", endpoints.token)
+    routes.add("GET", f"{one}/providers/Microsoft.Insights/metrics", insights.metrics)
+    scaling = (
+        "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Insights/autoscalesettings/{name}"
+    )
+    routes.add("PUT", scaling, insights.put_scaling)
+    routes.add("GET", scaling, insights.get_scaling)
+    routes.add("DELETE", scaling, insights.delete_scaling)
 
 
 def _add_deployments(routes: Router) -> None:
@@ -61,6 +68,7 @@ def _add_deployments(routes: Router) -> None:
     routes.add("GET", "{W}/onlineEndpoints/{endpoint}/deployments", deployments.list_all)
     routes.add("GET", one, deployments.get)
     routes.add("PUT", one, deployments.put)
+    routes.add("PATCH", one, deployments.patch)
     routes.add("DELETE", one, deployments.delete)
     routes.add("POST", f"{one}/getLogs", deployments.logs)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from . import failures, surroundings
+from . import attribution, failures, surroundings
 
 
 class LoadedFlow(Protocol):
@@ -60,6 +60,8 @@ def serve(source: int, sink: int) -> None:
             if message["op"] == "load":
                 flow = _load(message, pipe)
                 pool = ThreadPoolExecutor(max_workers=message["threads"], thread_name_prefix="line")
+            elif message["op"] == "ping":
+                pipe.send({"op": "pong", "id": message["id"]})
             elif flow is not None and pool is not None:
                 pool.submit(_WORK[message["op"]], flow, message, pipe)
     sys.stdout.flush()
@@ -92,6 +94,7 @@ def _loader(kind: str) -> Callable[[dict[str, Any]], LoadedFlow]:
 def _run_line(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
     started = time.perf_counter()
     answer: dict[str, Any] = {"op": "line", "id": message["id"]}
+    attribution.line.set(message["id"])
     try:
         outputs, aggregation_inputs = flow.run_line(message["inputs"], message["id"])
         answer |= {

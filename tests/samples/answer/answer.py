@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -34,6 +35,21 @@ def mark(path: str, text: str = "x") -> None:
         marks.write(text)
 
 
+def wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+
+def fork_and_exit(path: str) -> None:
+    """Leave a process behind that has all our pipes open and is in no group of ours."""
+    child = os.fork()
+    if not child:
+        os.setsid()
+        time.sleep(600)
+    open(f"{path}-{child}", "w").close()
+    os._exit(5)
+
+
 TROUBLE = {
     "raise": fail,
     "sleep": lambda seconds: time.sleep(float(seconds)),
@@ -41,6 +57,11 @@ TROUBLE = {
     "exit-once": exit_once,
     "system-exit": sys.exit,
     "segfault": lambda _: ctypes.string_at(0),
+    "memory": lambda size: bytearray(int(size)),
+    "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "freeze": lambda seconds: ctypes.PyDLL(None).sleep(int(seconds)),
+    "fork-and-exit": fork_and_exit,
+    "wait": wait_for,
     "chdir": os.chdir,
     "close": close_output,
     "child": leave_child,
