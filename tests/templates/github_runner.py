@@ -49,6 +49,7 @@ class Job:
     outputs: dict[str, str] = field(default_factory=dict)
     secrets_seen: set[str] = field(default_factory=set)
     logins: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -85,6 +86,11 @@ class Runner:
     state: Path | None = None
     other_runs: Mapping[int, Path] = field(default_factory=dict)
     jobs: dict[str, list[Job]] = field(default_factory=dict)
+
+    @property
+    def caches(self) -> Path:
+        """The folder of the repository's caches, beside the folders of its runs."""
+        return self.folder.parent / "caches"
 
     def run(self, workflow: str) -> dict[str, str]:
         """Run a workflow file; give each job's result. A job is `rejected` when its environment was not released."""
@@ -141,7 +147,7 @@ class _JobRun:
         self.job = job
         self.contexts = contexts
         self.done = Job(name)
-        self.folder = runner.folder / f"{name}-{leg}"
+        self.folder = runner.folder / f"{name}-{leg}-{runner.github.get('run_attempt', '1')}"
         self.workspace = self.folder / "workspace"
         self.tools = self.folder / "tools"
         self.temp = self.folder / "temp"
@@ -150,12 +156,14 @@ class _JobRun:
         self.steps: dict[str, Any] = {}
         self.numbers = itertools.count()
         self.env: dict[str, str] = {}
+        self.caches: list[tuple[str, Path]] = []
 
     def run(self) -> Job:
         self.contexts["runner"] = {"temp": str(self.temp), "os": "Linux"}
         self.contexts["steps"] = self.steps
         self.env = {key: str(value) for key, value in self._fill(self.job.get("env", {})).items()}
         self._run_steps(self.job["steps"], self.contexts, None)
+        self.save_caches()
         declared = self.job.get("outputs", {})
         self.done.outputs = {name: str(value) for name, value in self._fill(declared).items()}
         return self.done
@@ -252,13 +260,21 @@ class _JobRun:
     def cache(self, given: dict[str, Any]) -> bool:
         """Restore the newest entry of the first key that begins so."""
         assert "," not in given["key"] and len(given["key"]) <= 512
-        kept = self.runner.folder / "cache"
+        self.caches.append((given["key"], self.workspace / given["path"]))
         for prefix in [given["key"], *given.get("restore-keys", "").split()]:
-            found = sorted(kept.glob(f"{prefix}*"))
+            found = sorted(self.runner.caches.glob(f"{prefix}*"), key=lambda path: path.stat().st_mtime_ns)
             if found:
-                shutil.copy(found[-1], self.workspace / given["path"])
+                self.done.restored.append(found[-1].name)
+                copy_into(found[-1], self.workspace / given["path"])
                 return True
         return True
+
+    def save_caches(self) -> None:
+        """Save what the steps left, as the action does at the end of a job that succeeded; an entry never changes."""
+        self.runner.caches.mkdir(exist_ok=True)
+        for key, path in self.caches:
+            if self.done.result == "success" and path.exists() and not (self.runner.caches / key).exists():
+                copy_into(path, self.runner.caches / key)
 
     def upload(self, given: dict[str, Any]) -> bool:
         """Keep files under a name that is new, unless it may be overwritten."""
@@ -303,6 +319,15 @@ def link_state(state: Path | None, workspace: Path) -> None:
         (state / name).mkdir(parents=True, exist_ok=True)
         (workspace / ".llmops").mkdir(exist_ok=True)
         (workspace / ".llmops" / name).symlink_to(state / name)
+
+
+def copy_into(source: Path, target: Path) -> None:
+    """Copy a file or a folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy(source, target)
 
 
 def commands_in(job: Job) -> Iterator[str]:
