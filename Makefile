@@ -2,7 +2,7 @@
 # make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
 # make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
 # make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
-# make test-conformance  compare flows of every kind with promptflow's own batch run; takes long
+# make test-conformance  compare flows of every kind with promptflow's own batch run; takes minutes
 # make lint           style, types, import directions, fresh lock files, pipelines, flows
 # make bench          measure what docs/development.md promises
 # make lock           compile the lock files again; UPGRADE=1 takes the newest versions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 
 from llmops.records import Line
 
@@ -15,6 +16,7 @@ class LineCounts:
         self.completed = self.failed = self.unmeasured = 0
         self.tokens: dict[str, int] = {}
         self.misses: list[str] = []
+        self.durations_s = array("d")
         self._usd = 0.0
         self._priced = self._unpriced = 0
         self._hash = hashlib.sha256()
@@ -24,6 +26,8 @@ class LineCounts:
         setattr(self, line.status, getattr(self, line.status) + 1)
         for name, number in line.tokens.items():
             self.tokens[name] = self.tokens.get(name, 0) + number
+        if line.status != "unmeasured":
+            self.durations_s.append(line.duration_s)
         self._usd += line.cost_usd or 0.0
         self._priced += line.cost_usd is not None
         self._unpriced += line.cost_usd is None and bool(line.tokens)

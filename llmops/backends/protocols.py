@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from llmops.config.connections import ResolvedConnection
 from llmops.core.endpoint import Endpoint, Lease, Window
@@ -58,6 +58,8 @@ class RunRequest:
         target: the run whose lines are evaluated, a request earlier in the same call or a run of before; None for a
             run of the flow itself.
         environment_variables: literal values or `${env:NAME}` references.
+        resamples: bootstrap samples of the rows over which an evaluation flow's aggregation is run again; a backend
+            that cannot leaves `RunRecord.resampled` empty.
         rows: positions of the rows to run, ascending; all of the data set when None. A larger request runs only the
             rows that a smaller one left out.
         is_required: False lets the other requests go on when this one cannot run at all.
@@ -75,6 +77,7 @@ class RunRequest:
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     target: RunRequest | RunRecord | None = None
     repeats: int = 1
+    resamples: int = 0
     rows: Sequence[int] | None = None
     concurrency: int = 16
     line_timeout_s: float = 600.0
@@ -176,6 +179,14 @@ class Trial(Protocol):
         """
 
 
+@runtime_checkable
+class KeepsLines(Protocol):
+    """What `Runs` may know beside: which lines it need not run again."""
+
+    def count_missing(self, request: RunRequest) -> int:
+        """Return how many lines a request would run: those that no run before has measured."""
+
+
 class Clock(Protocol):
     """The time, as a collaborator, so that a rollout of hours can be tried in no time."""
 
@@ -242,6 +253,8 @@ class DeploymentRequest:
         environment_variables: literal values or `${env:NAME}` references.
         tags: written with the deployment, in the same step.
         settings: what only this backend knows, from the environment's configuration, for instance `instance_type`.
+        capture_percent: share of live requests whose inputs and outputs are kept to be scored, see
+            `Endpoints.read_captured`; 0, without the consent of the environment's configuration, keeps none.
     """
 
     name: str
@@ -251,6 +264,7 @@ class DeploymentRequest:
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    capture_percent: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +286,23 @@ class Answer:
     deployment: str = ""
     duration_s: float = 0.0
     request_id: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapturedAnswer:
+    """One live request with its answer, as it was kept with the consent of the environment's configuration.
+
+    Attributes:
+        at: seconds since the epoch, when the request came.
+        request_id: as the endpoint logged it.
+        duration_s: until the last byte of the answer, seconds.
+    """
+
+    at: float
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    request_id: str = ""
+    duration_s: float = 0.0
 
 
 class Endpoints(Protocol):
@@ -383,7 +414,29 @@ class Endpoints(Protocol):
         """
 
     def measure(self, endpoint: str, *, start: float, end: float) -> Mapping[str, Window]:
-        """Return what each deployment did with live requests between two moments (seconds since the epoch)."""
+        """Return what each deployment did with the live requests that came between two moments.
+
+        Asked again later, with the same moments, it knows the answers that were given meanwhile.
+
+        Args:
+            endpoint: which exists.
+            start, end: seconds since the epoch.
+        """
+
+    def read_captured(
+        self, endpoint: str, *, start: float, end: float, limit: int
+    ) -> Mapping[str, Sequence[CapturedAnswer]]:
+        """Return, by deployment, what was kept of live requests that came between two moments, oldest first.
+
+        Only answers of status 200 whose inputs and outputs are JSON objects are kept, and only of deployments that were
+        made with `DeploymentRequest.capture_percent`; mirrored copies count. What was kept may be forgotten after a
+        day. A backend that cannot keep answers returns nothing.
+
+        Args:
+            endpoint: which exists.
+            start, end: seconds since the epoch.
+            limit: of each deployment the newest so many at most.
+        """
 
     def read_logs(self, endpoint: str, deployment: str, *, lines: int = 200) -> str:
         """Return the last lines that a deployment wrote, its start included; empty when there are none."""

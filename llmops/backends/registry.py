@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -47,12 +48,9 @@ def _open_local(
     from llmops.engine.cache import LineCache
     from llmops.engine.models import ModelServices
 
-    cache = LineCache(state / "cache.sqlite")
-    if cache.moved_aside:
-        say(f"The line cache was damaged; it was moved to {cache.moved_aside} and a new one was started.")
     with (
-        contextlib.closing(cache),
-        ModelServices(environment, env, state, use) as services,
+        contextlib.closing(LineCache(state / "cache.sqlite", say)) as cache,
+        ModelServices(environment, env, state, use, say) as services,
         contextlib.closing(LocalRuns(state, cache, services)) as runs,
     ):
         yield runs
@@ -65,8 +63,7 @@ def _open_local_trials(
     from llmops.backends.local.trial import open_trial
     from llmops.engine.models import ModelServices
 
-    del say
-    with ModelServices(environment, env, state) as services:
+    with ModelServices(environment, env, state, say=say) as services:
         yield lambda request, log: open_trial(request, state, services, log)
 
 
@@ -96,7 +93,9 @@ def _open_azure(
         )
     if use.budget.usd is not None or use.budget.tokens is not None:
         say("The budget is not enforced: flows that run in the workspace reach their models from there.")
-    yield AzureRuns(environment, state, env, say, lambda: _open_local(environment, state, env, say, ModelUse()))
+    here = ModelUse(occasion=use.occasion)
+    open_here = partial(_open_local, environment, state, env, say, here)
+    yield AzureRuns(environment, state, env, say, open_here, occasion=use.occasion)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops.cli.arguments import add_command, add_json, add_layered, layered_options, positive
-from llmops.cli.terminal import open_context
+from llmops.cli.terminal import open_context, open_tools
 from llmops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,9 +101,18 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _add_evaluate(commands: Any) -> None:
     parser = add_command(commands, "evaluate", "score the lines of a run with the experiment's evaluators", _evaluate)
-    parser.add_argument("recorded_run", metavar="RUN", nargs="?", help="the id that `llmops run` printed")
+    parser.add_argument(
+        "names",
+        metavar="RUN",
+        nargs="*",
+        help="the id that `llmops run` printed; with --scheduled: experiments, or all",
+    )
     parser.add_argument("--file", metavar="FILE", type=Path, help="a run file of prompt flow that names the evaluation")
     parser.add_argument("--run", metavar="RUN", dest="target", help="with --file: id or name of the run to evaluate")
+    parser.add_argument("--scheduled", action="store_true", help="measure the main branch and what serves, instead")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="with --scheduled: folder for the reports")
+    parser.add_argument("--occasion", metavar="TEXT", help="with --scheduled: only answers of the same one are reused")
+    parser.add_argument("--dry-run", action="store_true", help="with --scheduled: record nothing and tell nobody")
     _add_detach(parser)
     add_layered(parser)
     add_json(parser)
@@ -118,7 +127,10 @@ def _names_a_file(arguments: argparse.Namespace, positional: str | None, name: s
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    if _names_a_file(arguments, arguments.recorded_run, "RUN"):
+    if arguments.scheduled:
+        return _evaluate_scheduled(arguments)
+    run = _at_most_one(arguments.names)
+    if _names_a_file(arguments, run, "RUN"):
         from llmops.commands.run_file import run_file
 
         return run_file(
@@ -134,8 +146,30 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         raise UsageError.of("only one run can be left to itself", where="--detach", expected="--file FILE --run RUN")
     from llmops.commands.evaluate import evaluate
 
-    return evaluate(
-        context=open_context(), run=arguments.recorded_run, flags=layered_options(arguments), json_output=arguments.json
+    assert run is not None
+    return evaluate(context=open_context(), run=run, flags=layered_options(arguments), json_output=arguments.json)
+
+
+def _at_most_one(names: Sequence[str]) -> str | None:
+    if len(names) > 1:
+        raise UsageError.of("one run at a time", where="llmops evaluate", found=", ".join(names))
+    return names[0] if names else None
+
+
+def _evaluate_scheduled(arguments: argparse.Namespace) -> int:
+    from llmops.commands.evaluate_scheduled import evaluate_scheduled
+
+    if arguments.file:
+        raise UsageError.of("--scheduled evaluates no run file", where="llmops evaluate")
+    return evaluate_scheduled(
+        context=open_context(),
+        tools=open_tools(),
+        experiments=arguments.names,
+        flags=layered_options(arguments),
+        output=arguments.output,
+        occasion=arguments.occasion,
+        dry_run=arguments.dry_run,
+        json_output=arguments.json,
     )
 
 

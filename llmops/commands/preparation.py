@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 from llmops.backends.protocols import FlowSource, RunRequest
 from llmops.backends.registry import fetch_data
+from llmops.commands.resamples import count_resamples
 from llmops.config.connections import ResolvedConnection, resolve_connections
 from llmops.config.data import DataSummary, describe, is_registered
 from llmops.config.layers import Options, Selection, layer
 from llmops.config.load import locate
 from llmops.config.model import Environment, Evaluator, Experiment, Project
+from llmops.core.aggregate import names_formed_of_rows
 from llmops.core.mapping import check, parse_mapping
 from llmops.errors import Problem, UsageError, near_match
 from llmops.evaluators.builtin.source import builtin_closure, builtin_ref, with_builtins
@@ -300,6 +302,7 @@ def evaluation_requests(
             environment_variables=_variables(prepared.environment, experiment.evaluators[name]),
             target=target,
             repeats=experiment.evaluators[name].repeat,
+            resamples=count_resamples(experiment, name),
             concurrency=experiment.concurrency,
             line_timeout_s=experiment.line_timeout_s,
             is_required=is_required,
@@ -408,7 +411,14 @@ def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping
     dynamic = [name for name, source in evaluators.items() if source.flow.kind != "dag" and not source.flow.outputs]
     if dynamic or any(names is None for names in reported.values()):
         return []
-    known = {name: {*(names or ()), *evaluators[name].flow.outputs} for name, names in reported.items()}
+    known = {
+        name: {
+            *(names or ()),
+            *evaluators[name].flow.outputs,
+            *names_formed_of_rows(experiment.evaluators[name].metrics, evaluators[name].flow.outputs),
+        }
+        for name, names in reported.items()
+    }
     bare = {metric for names in known.values() for metric in names}
     qualified = {f"{name}.{metric}" for name, names in known.items() for metric in names}
     problems = []

@@ -53,7 +53,7 @@ def run(
         runs = resources.enter_context(open_runs(prepared.environment, project.state, context.env, context.say, use))
         request = run_request(prepared, source, label=experiment)
         if estimates:
-            found = estimate(request, runs.list_all(), prepared.environment.prices)
+            found = estimate(request, runs, prepared.environment.prices)
             context.write(json.dumps(to_json(found), indent=2) if json_output else describe_estimate(found))
             return ExitCode.PASS
         if detach:

@@ -16,6 +16,7 @@ from llmops.backends.registry import OpenTrial, open_trials
 from llmops.commands.context import Context
 from llmops.commands.preparation import prepare_flow
 from llmops.config.data import read_rows
+from llmops.config.images import with_places
 from llmops.config.layers import parse_variants
 from llmops.config.load import find_root, load_project, pick_environment
 from llmops.config.model import Experiment, Project
@@ -185,8 +186,9 @@ def read_inputs(folder: Path, texts: Sequence[str], flow: Flow) -> dict[str, Any
         UsageError: an input that the flow does not have, one that is missing, or an unreadable file.
     """
     if len(texts) == 1 and "=" not in texts[0]:
-        row = next(iter(read_rows(folder / texts[0])))
-        inputs = {name: value for name, value in row.values.items() if not flow.inputs or name in flow.inputs}
+        path = folder / texts[0]
+        values = with_places(next(iter(read_rows(path))).values, path.parent)
+        inputs = {name: value for name, value in values.items() if not flow.inputs or name in flow.inputs}
     else:
         inputs = _parse_pairs(texts, flow)
     missing = [name for name, entry in flow.inputs.items() if entry.required and name not in inputs]

@@ -175,7 +175,7 @@ def _check_values(root: Path, experiments: Sequence[_File], environments: Sequen
     for file in environments:
         if file.values is None:
             continue
-        check_environment(file.values, by_name, file.document.report)
+        check_environment(file.values, by_name, root, file.document.report)
         for name, override in file.values.get("overrides", {}).items():
             if name in sound:
                 _check_override(root, sound[name], override, file.document, known)

@@ -18,6 +18,7 @@ from llmops.core.release_rules import Requires, Rollout
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom", "workspace"]
 AzureIdentity = Literal["environment", "github", "azure_pipelines", "workload", "managed_identity", "cli"]
+HistoryStoreName = Literal["folder", "branch", "blob"]
 
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names that become part of paths, such as an experiment's."""
@@ -71,6 +72,15 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scheduled:
+    """What `llmops evaluate --scheduled` measures of an experiment."""
+
+    datasets: Sequence[str] = setting("Data sets; the experiment's own when left out.", factory=tuple)
+    flow: bool = setting("Whether the flow is evaluated as it is checked out, on the main branch.", default=True)
+    endpoints: bool = setting("Whether what environments serve is evaluated, through its own address.", default=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One use case: a flow, its data, its evaluators, its gate."""
 
@@ -106,6 +116,7 @@ class Experiment:
         "Keep inputs, outputs and errors of rows out of logs, reports, comments and artifacts.", default=False
     )
     budget: Budget = setting("Hard stop: rows that it leaves over are unmeasured.", factory=Budget)
+    scheduled: Scheduled = setting("What scheduled evaluations measure.", factory=Scheduled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +278,40 @@ class Azure:
 
 
 @dataclass(frozen=True, kw_only=True)
+class History:
+    """Where the results of scheduled evaluations are kept, as JSON Lines: one file per experiment and environment."""
+
+    store: HistoryStoreName = setting(
+        "folder: on this machine, which a pipeline can keep as an artifact; branch: of a git repository; "
+        "blob: append blobs in a container of Azure Storage.",
+        default="folder",
+    )
+    folder: str = setting(
+        "Of the store `folder`: where, relative to the repository.", default=".llmops/history", minLength=1
+    )
+    branch: str = setting(
+        "Of the store `branch`: its name; it is made when it is missing and holds nothing else.",
+        default="llmops-history",
+        pattern="^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+    )
+    remote: str = setting("Of the store `branch`: name or address of the remote.", default="origin", minLength=1)
+    url: str = setting(
+        "Of the store `blob`: https address of the container, which may be ${env:NAME} and may end in a SAS; "
+        "without one, the Azure command line that is logged in gives the token.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alerts:
+    """The issue (GitHub) or work item (Azure Boards) that is open while a scheduled evaluation fails."""
+
+    enabled: bool = setting("Whether one is kept.", default=True)
+    labels: Sequence[str] = setting("Labels (GitHub) or tags (Azure Boards) of a new one.", factory=lambda: ("llmops",))
+    work_item_type: str = setting("Type of the work item, as the project's process calls it.", default="Issue")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """A place to run in."""
 
@@ -288,6 +333,8 @@ class Environment:
     requires: Requires = setting("What a version must bring along to serve here.", factory=Requires)
     serving: Mapping[str, Any] = setting("Settings of deployments that only the backend knows.", factory=dict)
     azure: Azure = setting("The workspace of the backend azure.", factory=Azure)
+    history: History = setting("Where the results of scheduled evaluations are kept.", factory=History)
+    alerts: Alerts = setting("The issue that is open while a scheduled evaluation fails.", factory=Alerts)
     overrides: Mapping[str, ExperimentOverrides] = setting(
         "Experiment name to settings that hold in this environment: mappings merge by key, all else replaces.",
         factory=dict,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,20 +58,24 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What one deployment did with the live requests of a span of time.
+    """What one deployment did with the live requests that came in a span of time.
 
     Requests that were copied to it by mirroring count; requests that were addressed to it past the split do not.
 
     Attributes:
-        requests: that were answered or given up.
+        requests: that were answered or given up, by the time of asking.
         errors: of these, answers of 500 and above, requests that got no answer, and answers in which the flow itself
             failed, as far as the backend can tell.
-        latency_s: percentile (50, 95, 99) to seconds, nearest rank, over all requests; empty without requests.
+        latency_s: percentile (50, 95, 99) to seconds, nearest rank, over all requests; those that still wait count with
+            the time that they have waited where that makes it longer. Empty without requests.
+        waiting_s: of each request that has no answer yet, the seconds that it has waited; they are not in `requests`.
+            Empty where the backend cannot tell.
     """
 
     requests: int = 0
     errors: int = 0
     latency_s: Mapping[int, float] = field(default_factory=dict)
+    waiting_s: Sequence[float] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

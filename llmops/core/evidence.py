@@ -14,7 +14,7 @@ from llmops.core.comparison import Difference, Matching, Values, match_rows, pai
 from llmops.core.gate import Evidence, Samples, find_metric
 from llmops.core.limits import Gate, MetricSpec
 from llmops.core.metrics import Metric, Scores
-from llmops.core.samples import Design, Sample, difference_sample, value_sample
+from llmops.core.samples import Design, Sample, difference_sample, resampled_sample, value_sample
 
 SpecOf = Callable[[Metric], MetricSpec | None]
 """Returns how a metric follows from row scores; None for one that only its evaluator can form."""
@@ -22,10 +22,17 @@ SpecOf = Callable[[Metric], MetricSpec | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Side:
-    """One run as its evaluators saw it; `metrics` by `evaluator.metric`."""
+    """One run as its evaluators saw it.
+
+    Attributes:
+        metrics: by `evaluator.metric`.
+        resampled: `evaluator.metric` to the number that the evaluator's aggregation logged over each bootstrap sample
+            of the rows, the same rows on both sides.
+    """
 
     metrics: Mapping[str, Metric]
     scores: Scores
+    resampled: Mapping[str, Values] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +117,7 @@ class _Gathering:
     @cached_property
     def _matching(self) -> Matching:
         assert self.baseline is not None
-        return match_rows(self.candidate.scores.statuses, self.baseline.scores.statuses)
+        return match_rows(self.candidate.scores, self.baseline.scores)
 
     def _values(self, side: Side, metric: Metric, spec: MetricSpec) -> Values:
         key = f"{metric.evaluator}.{spec.score}"
@@ -134,17 +141,36 @@ class _Gathering:
         found: dict[str, Samples] = {}
         for threshold in self.gate.thresholds:
             metric = find_metric(threshold.metric, self.candidate.metrics)
-            spec = self.spec_of(metric) if metric else None
-            if self.gate.confidence_of(threshold) is None or metric is None or spec is None:
+            if self.gate.confidence_of(threshold) is None or metric is None:
                 continue
-            name = f"{metric.evaluator}.{metric.name}"
+            name, spec = f"{metric.evaluator}.{metric.name}", self.spec_of(metric)
+            if spec is None:
+                found[name] = self._resampled(name, metric)
+                continue
             if name in self.rows.guessed:
                 spec = MetricSpec(score=spec.score, higher_is_better=spec.higher_is_better)
-            samples = found.get(name) or Samples(value=self._value_sample(self.candidate, metric, spec))
+            samples = found.get(name, Samples())
+            if samples.value is None and (spec.kind == "percentile" or {threshold.min, threshold.max} != {None}):
+                samples = dataclasses.replace(samples, value=self._value_sample(self.candidate, metric, spec))
             if self.baseline is not None and threshold.max_regression is not None:
                 samples = self._with_change(samples, self.baseline, metric, spec)
             found[name] = samples
         return found
+
+    def _resampled(self, name: str, metric: Metric) -> Samples:
+        """Judge a number that only its evaluator can form by what its aggregation says of resampled rows."""
+        new, unknown = self.candidate.resampled.get(name), metric.failed + metric.unmeasured
+        if new is None or metric.value is None:
+            return Samples()
+        value = resampled_sample(new, metric.value, unknown=unknown)
+        old = self.baseline.resampled.get(name) if self.baseline else None
+        before = self.baseline.metrics.get(name) if self.baseline else None
+        if old is None or before is None or before.value is None:
+            return Samples(value=value)
+        changes = [None if a is None or b is None else a - b for a, b in zip(new, old, strict=True)]
+        lost = unknown + before.failed + before.unmeasured
+        change = resampled_sample(changes, metric.value - before.value, unknown=lost, is_difference=True)
+        return Samples(value=value, difference=change)
 
     def _with_change(self, samples: Samples, baseline: Side, metric: Metric, spec: MetricSpec) -> Samples:
         if spec.kind == "percentile":
@@ -168,6 +194,7 @@ def _only(side: Side, kept: Sequence[int], gate: Gate, spec_of: SpecOf) -> Side:
     scores = Scores(
         statuses=[side.scores.statuses[index] for index in kept],
         columns={name: array("d", (column[index] for index in kept)) for name, column in side.scores.columns.items()},
+        failed_shares=[side.scores.failed_shares[index] for index in kept] if side.scores.failed_shares else (),
     )
     metrics = {}
     for threshold in gate.thresholds:

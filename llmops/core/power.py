@@ -181,7 +181,7 @@ def rows_to_decide(rule: Rule, sample: Sample, limit: float, *, at_least: bool, 
 
     It speaks of the values as they are known: unknown rows would have to be measured too.
     """
-    if sample.kind == "percentile" or sample.is_open or not sample.rows:
+    if sample.kind in {"percentile", "resampled"} or sample.is_open or not sample.rows:
         return None
 
     def is_decided(rows: int) -> bool:
@@ -223,7 +223,7 @@ def _smallest(is_enough: Callable[[int], bool], start: int) -> int | None:
 
 def describe_power(rule: Rule, sample: Sample, limit: float, *, at_least: bool, alpha: float) -> str:
     """Say what this sample's number of rows finds in 80 % of runs, in one clause; empty where it cannot be said."""
-    if sample.kind in {"percentile", "unbounded"} or not sample.rows:
+    if sample.kind in {"percentile", "unbounded", "resampled"} or not sample.rows:
         return ""
     spread, rows = spread_of(sample), sample.rows
     return describe_spread_power(rule, spread, rows, limit, at_least=at_least, alpha=alpha)

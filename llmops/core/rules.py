@@ -18,6 +18,8 @@ from llmops.core.statistics import (
     betting_above,
     binomial_above,
     binomial_below,
+    bootstrap_above,
+    bootstrap_lower,
     lower_rank,
     paired_above,
     paired_below,
@@ -32,6 +34,8 @@ EXACT_PAIRS = 20_000
 _DIGITS = 12
 _SLACK = 1e-12
 """Changes that differ by less are equal, as in `gate`."""
+_KNOWN = 1e-9
+"""Share of the range within which the mean of a whole data set is equal to a limit."""
 _SHIFT_STEPS = 40
 _BOUND_STEPS = 4096
 _UNBOUNDED_DEVIATIONS = 20.0
@@ -80,7 +84,7 @@ def choose_rule(sample: Sample, method: Method, *, has_many_looks: bool) -> Rule
         return _approximate(sample)
     if sample.kind == "percentile":
         return DRAWN_ORDER if sample.drawn else ORDER
-    if sample.kind in {"unbounded", "mixed"}:
+    if sample.kind in {"unbounded", "mixed", "resampled"}:
         return None
     if sample.drawn or has_many_looks or sample.kind == "bounded":
         return BETTING
@@ -109,7 +113,11 @@ def p_values(rule: Rule, sample: Sample, limit: float, *, at_least: bool, enough
     elif at_least:
         # "At least" is about the rows below the limit, "at most" about those up to it.
         limit = math.nextafter(limit, -math.inf)
-    over, under = rule.above(sample, limit, enough), rule.below(sample, limit, enough)
+    # Once all rows that exist are drawn their mean is known, and one that is exactly the limit meets it.
+    is_finite = sample.population is not None and sample.kind != "percentile"
+    slack = _KNOWN * (sample.highest - sample.lowest) if is_finite else 0.0
+    over = rule.above(sample, limit - slack if at_least else limit, enough)
+    under = rule.below(sample, limit if at_least else limit + slack, enough)
     passing, failing = (over, under) if at_least else (under, over)
     return _rounded(passing), _rounded(failing)
 
@@ -241,6 +249,18 @@ def _student_below(sample: Sample, limit: float, enough: float) -> float:  # noq
     return student_above(_moments(_mirrored(sample.high)), -limit)
 
 
+def _bootstrap_above(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
+    return bootstrap_above(_expanded(sample.low), sample.observed, limit)
+
+
+def _bootstrap_below(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
+    return bootstrap_above(_expanded(_mirrored(sample.high)), -sample.observed, -limit)
+
+
+def _expanded(tally: Tally) -> Sequence[float]:
+    return tuple(value for value, count in tally for _ in range(count))
+
+
 @lru_cache(maxsize=1024)
 def _moments(tally: Tally) -> Moments:
     n = sum(count for _, count in tally)
@@ -257,12 +277,17 @@ ORDER = Rule(name="order statistics", is_guaranteed=True, above=_order_above, be
 DRAWN_ORDER = Rule(name="betting on order statistics", is_guaranteed=True, above=_drawn_above, below=_drawn_below)
 SCORE = Rule(name="score test", is_guaranteed=False, above=_score_above, below=_score_below, simulated_percent=8)
 STUDENT = Rule(name="t test", is_guaranteed=False, above=_student_above, below=_student_below, simulated_percent=19)
+BOOTSTRAP = Rule(
+    name="bootstrap", is_guaranteed=False, above=_bootstrap_above, below=_bootstrap_below, simulated_percent=8
+)
 PERCENTILES = "order statistics of both runs"
 
 
 def _approximate(sample: Sample) -> Rule:
     if sample.kind == "percentile":
         return ORDER
+    if sample.kind == "resampled":
+        return BOOTSTRAP
     return SCORE if sample.kind == "binary" else STUDENT
 
 
@@ -283,7 +308,7 @@ def percentile_shift(candidate: Sample, baseline: Sample, limit: float, *, at_le
 
 def _shift_above(candidate: Tally, baseline: Tally, share: float, limit: float, *, is_strict: bool) -> float:
     """Return the smallest alpha at which the candidate's lower bound is `limit` above the baseline's upper one."""
-    new, old = (tuple(value for value, count in tally for _ in range(count)) for tally in (candidate, baseline))
+    new, old = _expanded(candidate), _expanded(baseline)
 
     def is_shown(alpha: float) -> bool:
         low, high = lower_rank(len(new), share, alpha / 2), upper_rank(len(old), share, alpha / 2)
@@ -308,6 +333,8 @@ def bound(rule: Rule, sample: Sample, alpha: float, *, lower: bool) -> float | N
     """
     if sample.is_open or not sample.rows or sample.kind == "percentile":
         return None
+    if sample.kind == "resampled":
+        return _bootstrap_bound(sample, alpha, lower=lower)
     low, high = _ends(sample)
     if math.isinf(low) or math.isinf(high):
         return None
@@ -322,6 +349,12 @@ def bound(rule: Rule, sample: Sample, alpha: float, *, lower: bool) -> float | N
         middle = (first + last) // 2
         first, last = (middle, last) if is_shown(middle) else (first, middle)
     return low + (high - low) * first / steps
+
+
+def _bootstrap_bound(sample: Sample, alpha: float, *, lower: bool) -> float:
+    if lower:
+        return bootstrap_lower(_expanded(sample.low), sample.observed, alpha)
+    return -bootstrap_lower(_expanded(_mirrored(sample.high)), -sample.observed, alpha)
 
 
 def _ends(sample: Sample) -> tuple[float, float]:

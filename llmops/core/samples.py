@@ -11,12 +11,13 @@ from typing import Literal
 
 from llmops.core.comparison import Matching, Values, count_unknown, subtract
 from llmops.core.limits import MetricSpec
-from llmops.core.statistics import Tally, rounded_tally, tally_of
+from llmops.core.statistics import Tally, rounded_tallies, tally_of
 
-SampleKind = Literal["binary", "mixed", "bounded", "unbounded", "percentile"]
+SampleKind = Literal["binary", "mixed", "bounded", "unbounded", "percentile", "resampled"]
 
 MANY_ROWS = 5000
-"""Above this many rows bounded values are rounded to 4096 steps of their range, against what is to be shown."""
+"""Above this many rows more than 4096 different bounded values are rounded to so many steps of their range, against
+what is to be shown."""
 _STEPS = 4096
 _PROPORTION = (0.0, 1.0)
 _BINARY = {-1.0, 0.0, 1.0}
@@ -29,7 +30,7 @@ class Sample:
     Attributes:
         kind: binary: scores of 0 and 1, or differences of such; mixed: declared as binary, but they are not; bounded:
             between `lowest` and `highest`; unbounded: nothing is known of the range; percentile: any values, judged
-            by their order.
+            by their order; resampled: no rows, but the number over each bootstrap sample of the rows.
         low, high: the rows' values if every unknown one were the smallest possible, and the largest. Failed rows are
             the worst possible value in both.
         is_difference: whether the values are candidate minus baseline.
@@ -39,6 +40,7 @@ class Sample:
         drawn: low and high value of each row in the order in which they were drawn, None for a pair that failed on both
             sides; empty unless the order matters.
         population: rows of the data set when the limit is on their mean and they are drawn without replacement.
+        observed: of kind resampled: the number over the rows themselves.
         look: 1 for the first time that the same rows are judged, 2 for the next; 0 where there is one look only.
     """
 
@@ -54,6 +56,7 @@ class Sample:
     drawn: tuple[tuple[float, float] | None, ...] = ()
     population: int | None = None
     look: int = 0
+    observed: float = 0.0
 
     @cached_property
     def rows(self) -> int:
@@ -63,7 +66,7 @@ class Sample:
     @property
     def is_open(self) -> bool:
         """Whether an unknown row could be anything, so that nothing can be said."""
-        return bool(self.unknown) and self.kind == "unbounded"
+        return bool(self.unknown) and self.kind in {"unbounded", "resampled"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +152,9 @@ def _sample(
     kind = kind_of(spec, design.repeats)
     if kind == "binary" and not (set(lows) <= _BINARY and (highs is lows or set(highs) <= _BINARY)):
         kind = "mixed"
-    if kind == "bounded" and len(lows) > MANY_ROWS:
-        low, high = (rounded_tally(side, bounds, _STEPS, up=up) for side, up in ((lows, False), (highs, True)))
+    if kind == "bounded" and len(lows) > MANY_ROWS and len(set(lows)) > _STEPS:
+        low, high = rounded_tallies(lows, bounds, _STEPS)
+        high = rounded_tallies(highs, bounds, _STEPS)[1] if unknown else high
     else:
         low = tally_of(lows)
         high = tally_of(highs) if unknown else low
@@ -165,6 +169,27 @@ def _sample(
         drawn=() if drawn is None else tuple(drawn),
         population=design.population,
         look=design.look,
+    )
+
+
+def resampled_sample(values: Values, observed: float, *, unknown: int, is_difference: bool = False) -> Sample:
+    """Build the sample of a number that only its evaluator can form.
+
+    Args:
+        values: the number over each bootstrap sample of the rows; None where there was none.
+        observed: over the rows themselves.
+        unknown: rows that it does not rest on; with any of them nothing can be said.
+    """
+    low, high = (tally_of(end if value is None else value for value in values) for end in (-math.inf, math.inf))
+    return Sample(
+        kind="resampled",
+        low=low,
+        high=high,
+        lowest=-math.inf,
+        highest=math.inf,
+        is_difference=is_difference,
+        unknown=unknown,
+        observed=observed,
     )
 
 

@@ -29,19 +29,20 @@ class Task(Generic[T]):
     repeat: int = 0
 
 
-GROW_INTERVAL_S = 1.0
-GROW_AFTER = 4
-"""Intervals in a row that all processes must compute before another is worth its start of about two seconds."""
+GROW_INTERVAL_S = 0.5
+GROW_AFTER = 2
+"""Intervals in a row that all processes must compute before another is started, which costs a tenth of a second."""
 
-SATURATED = 0.85
-"""Share of one core from which on a worker process is taken to be the bottleneck."""
+SATURATED = 0.7
+"""Share of one core from which on a worker process is taken to be the bottleneck; other programs need some, too."""
 
 
 class LineRunner:
     """Feeds lines to worker processes, which are replaced when they hang or die.
 
     It starts with one process and adds another while all of them are busy computing rather than waiting for models. A
-    line that is in flight when its worker dies runs once more, alone, so that only the guilty line fails.
+    line that is in flight when its worker dies, or that times out in a frozen one, runs once more, alone, so that only
+    the guilty line fails.
 
     Args:
         spec: what every process loads.
@@ -155,7 +156,7 @@ class LineRunner:
             finished(task.tag, line)
 
     async def _attempt(self, task: Task[T], *, final: bool) -> StoredLine | None:
-        """Run a line; None means that the worker died under it and it deserves another try."""
+        """Run a line; None means that the worker died or froze under it and it deserves another try."""
         while True:
             worker = await self.worker()
             try:
@@ -164,7 +165,10 @@ class LineRunner:
             except WorkerReplacedError:
                 continue
             except TimeoutError:
+                is_frozen = not final and not await worker.responds()
                 await self._replace(worker)
+                if is_frozen:
+                    return None
                 message = f"no answer within {self._line_timeout_s:g} s (line_timeout_s)"
                 return _failed(LineError(type="LineTimeout", message=message), self._line_timeout_s)
             except WorkerDiedError as error:

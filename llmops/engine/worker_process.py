@@ -21,6 +21,7 @@ from llmops.errors import UsageError
 from llmops.records import LineError
 
 LOAD_TIMEOUT_S = 300.0
+_PING_S = 2.0
 _REST_S = 1.0
 """For what a process wrote before it ended; longer only if another process writes to its pipes."""
 
@@ -104,6 +105,7 @@ class WorkerProcess:
         self._process: asyncio.subprocess.Process | ForkedProcess | None = None
         self._pipes: Pipes | None = None
         self._tasks: list[asyncio.Future[None]] = []
+        self._ping: asyncio.Future[bool] | None = None
         self._ended: Exception | None = None
 
     @property
@@ -213,6 +215,19 @@ class WorkerProcess:
             answer["error"] = self._line_error(answer["error"])
         return answer
 
+    async def responds(self) -> bool:
+        """Tell whether the process still reads its messages; one that is frozen holds up every line in it."""
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.ensure_future(self._answers_ping())
+        return await asyncio.shield(self._ping)
+
+    async def _answers_ping(self) -> bool:
+        try:
+            await self._ask("ping", {}, key=f"ping-{next(self._ids)}", timeout_s=_PING_S)
+        except (TimeoutError, WorkerDiedError, WorkerReplacedError):
+            return False
+        return True
+
     async def aggregate(
         self, inputs: Mapping[str, Sequence[Any]], aggregation_inputs: Mapping[str, Sequence[Any]], *, timeout_s: float
     ) -> tuple[Mapping[str, Any], LineError | None]:
@@ -220,6 +235,28 @@ class WorkerProcess:
         body = {"inputs": inputs, "aggregation_inputs": aggregation_inputs}
         answer = await self._ask("aggregate", body, key=f"aggregate-{next(self._ids)}", timeout_s=timeout_s)
         return answer["metrics"], self._line_error(answer["error"]) if answer["error"] else None
+
+    async def resample(
+        self,
+        inputs: Mapping[str, Sequence[Any]],
+        aggregation_inputs: Mapping[str, Sequence[Any]],
+        *,
+        samples: int,
+        rows: int,
+        lines_per_row: int,
+        timeout_s: float,
+    ) -> Mapping[str, Sequence[float | None]]:
+        """Run the aggregation nodes over bootstrap samples of the rows; return the numbers that they logged."""
+        body = {
+            "inputs": inputs,
+            "aggregation_inputs": aggregation_inputs,
+            "samples": samples,
+            "rows": rows,
+            "lines_per_row": lines_per_row,
+        }
+        answer = await self._ask("resample", body, key=f"resample-{next(self._ids)}", timeout_s=timeout_s)
+        metrics: Mapping[str, Sequence[float | None]] = answer["metrics"]
+        return metrics
 
     async def stop(self) -> None:
         """End the process and everything that it started."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmops.errors import LlmopsError, Problem, UsageError, near_match
-from llmops.flows.callables import entry_inputs, is_callable, read_callable
+from llmops.flows.callables import entry_connections, entry_inputs, is_callable, read_callable
 from llmops.flows.definition import Definition, parse_definition, parse_front_matter
 from llmops.flows.ignore import IgnoreRules
 from llmops.flows.model import ConnectionUse, Flow, FlowInput, NodeVariants, Reference
@@ -125,12 +125,18 @@ def connections_in_use(
         flow: as its definition says.
         variants: node to variant.
         nodes: settings that overlay nodes; a connection there stands in the place of the one that the node names.
-        init: arguments of the flow's class; of a mapping there, such as a model configuration, `connection` counts.
+        init: arguments of the flow's class; those that take a connection count, and of a mapping there, such as a
+            model configuration, `connection`.
         variables: environment variables of the worker; `${connection.key}` uses that connection.
     """
     chosen = {node: variants.get(node, known.default) for node, known in flow.variants.items()}
     named = (use for use in flow.connections if use.variant is None or chosen.get(use.node or "") == use.variant)
     uses = [_overlaid(use, nodes or {}) for use in named]
+    uses += [
+        ConnectionUse(name=name, where=f"init.{key}")
+        for key, default in flow.init_connections.items()
+        if isinstance(name := (init or {}).get(key, default), str)
+    ]
     uses += [
         ConnectionUse(name=value["connection"], where=f"init.{key}.connection")
         for key, value in (init or {}).items()
@@ -252,6 +258,10 @@ def _read_flex(tree: FileTree, path: str, file: str, definition: Definition) -> 
         connections=tuple(_environment_connections(definition)),
         additional_includes=_read_includes(definition),
         environment_variables=_read_environment(definition),
+        init_connections={
+            name: _read_input(_mapping(definition, "init").get(name)).default
+            for name in entry_connections(tree, folder, entry)
+        },
     )
 
 

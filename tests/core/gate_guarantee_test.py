@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from llmops.core.aggregate import LARGEST_NUMBER, as_number
-from llmops.core.evidence import Rows, gather
+from llmops.core.aggregate import LARGEST_NUMBER, as_number, metric_of_rows
+from llmops.core.evidence import Rows, Side, gather
 from llmops.core.gate import judge, outcome
 from llmops.core.limits import MetricSpec
-from llmops.core.metrics import Outcome
+from llmops.core.metrics import Outcome, Scores
 from llmops.core.samples import Design
 from llmops.core.statistics import Bettor
 from tests.core.pull_requests import ACCURACY, Row, findings, gate, side, verdict
@@ -64,6 +65,19 @@ def test_what_failing_rows_cost_on_both_sides_is_part_of_a_sum() -> None:
     assert outcome(judge(limits, gather(limits, new, old, lambda _: TOKENS, Rows()))) == "fail"
 
 
+def test_a_row_that_failed_in_one_of_many_repeats_counts_as_worst_in_that_one() -> None:
+    """Each of 200 rows failed in 1 of 50 repeats and was right in the others: 98 % of all measurements were right."""
+    table = Scores(
+        statuses=["failed"] * 200, columns={"quality.correct": array("d", [1.0] * 200)}, failed_shares=[0.02] * 200
+    )
+    metric = metric_of_rows("accuracy", "quality", table, ACCURACY)
+    one = Side(metrics={"quality.accuracy": metric}, scores=table)
+    limits, rows = gate(min=0.9, max_regression=0.05), Rows(design=Design(repeats=50))
+    found = judge(limits, gather(limits, one, one, lambda _: ACCURACY, rows))[2:]
+    assert metric.value == pytest.approx(0.98)
+    assert [finding.outcome for finding in found] == ["pass", "pass"]
+
+
 def test_scores_of_0_and_1_that_nobody_declared_may_have_been_anything() -> None:
     """Rows of 0 and, in one of 33, of 100 have a mean of 3; fifty of them are all 0 in a fifth of all runs."""
     assert judge_undeclared([0.0] * 50, max=0.5) == "inconclusive"
@@ -109,6 +123,14 @@ def test_the_last_row_of_a_large_data_set_does_not_disprove_a_limit_that_it_meet
     for value in sorted(rows, reverse=True):
         bettor.add(value)
     assert bettor.best_log < float("inf")
+
+
+@pytest.mark.parametrize(("wrong", "expected"), [(1, "pass"), (2, "pass"), (3, "fail")])
+def test_all_rows_of_a_data_set_leave_nothing_open(wrong: int, expected: Outcome) -> None:
+    limits = gate(min=0.8, sequential=True, target="this_dataset")
+    rows: Sequence[Row] = [*([0.0] * wrong), *([1.0] * (10 - wrong))]
+    assert verdict(limits, rows, design=Design(order=range(10), population=10)) == expected
+    assert verdict(limits, rows, design=Design(order=range(10))) == "inconclusive"
 
 
 def test_the_rows_of_a_slice_are_drawn_from_those_of_the_slice() -> None:

@@ -27,7 +27,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from tests.templates.azure_expressions import to_text
-from tests.templates.github_runner import PYTHON_DOUBLE
+from tests.templates.github_runner import PYTHON_DOUBLE, link_state
 
 _MACRO = re.compile(r"\$\(([A-Za-z_][\w.]*)\)")
 _COMMAND = re.compile(r"##vso\[([a-z]+)\.([a-z]+)(?: ([^\]]*))?\](.*)", re.IGNORECASE)
@@ -72,6 +72,7 @@ class Agent:
         variables: name to value; secret: those that are no variables of the environment.
         readonly: names that no step may set.
         env: of the agent's process.
+        state: see `Pipeline.state`.
     """
 
     folder: Path
@@ -83,6 +84,7 @@ class Agent:
     readonly: set[str]
     env: Mapping[str, str]
     job: Job
+    state: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("s", "tools", "temp"):
@@ -190,7 +192,9 @@ class Agent:
             [*git, "fetch", "-q", *depth, "origin", "+refs/heads/*:refs/remotes/origin/*"],
             [*git, "checkout", "-q", "--detach", self.commit],
         ]
-        return all(subprocess.run(command, check=False).returncode == 0 for command in commands)
+        done = all(subprocess.run(command, check=False).returncode == 0 for command in commands)
+        link_state(self.state, place)
+        return done
 
     def use_python(self, _: Mapping[str, Any], __: Mapping[str, Any]) -> bool:
         """Put a `python` on the path that knows the driver under test."""

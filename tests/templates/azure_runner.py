@@ -35,6 +35,7 @@ class Pipeline:
         env: of the agents' processes.
         rejected: environments whose approval is refused.
         attempt: of every job.
+        state: folder that stands for the cloud: registry and endpoints of the local backend, shared by all jobs.
     """
 
     root: Path
@@ -46,6 +47,7 @@ class Pipeline:
     env: Mapping[str, str] = field(default_factory=dict)
     rejected: Sequence[str] = ()
     attempt: int = 1
+    state: Path | None = None
     jobs: dict[str, list[Job]] = field(default_factory=dict)
     expanded: dict[str, Any] = field(default_factory=dict)
 
@@ -140,6 +142,7 @@ class _Stage:
             secret={"System.AccessToken": pipeline.token} if pipeline.token else {},
             readonly=readonly,
             env=pipeline.env,
+            state=pipeline.state,
             job=Job(name),
         )
         for step in job["steps"]:

@@ -33,6 +33,7 @@ from llmops.backends.protocols import Progress, RunLog, RunRequest, Runs
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.model import Environment
 from llmops.core.documents import to_json
+from llmops.core.latency import summarize_latency
 from llmops.errors import BackendError, DeadlineError, LlmopsError, UsageError
 from llmops.records import DatasetRef, FlowRef, Line, LineError, PendingRecord, RunRecord
 
@@ -58,6 +59,7 @@ class AzureRuns:
         say: takes a sentence for people.
         open_here: opens the runs of this machine, which score built-in metrics.
         clock: for waiting.
+        occasion: see `ModelUse`.
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class AzureRuns:
         say: Callable[[str], None],
         open_here: Callable[[], AbstractContextManager[Runs]],
         clock: Clock | None = None,
+        occasion: str = "",
     ) -> None:
+        self.occasion = occasion
         self.environment = environment
         self.settings = environment.azure.runs
         self.state = state
@@ -382,7 +386,8 @@ class _Job:
         return outcome
 
     def _place(self) -> str:
-        return f"{self.runs.session.settings.workspace_id.lower()} {self.runs.settings.compute == 'job'}"
+        occasion = f" at {self.runs.occasion}" if self.runs.occasion else ""
+        return f"{self.runs.session.settings.workspace_id.lower()} {self.runs.settings.compute == 'job'}{occasion}"
 
     def _recorded(self, target: RunRecord | None) -> RunRecord | None:
         """Return the record of an earlier command if every line of it was measured."""
@@ -510,6 +515,7 @@ def _with_counts(record: RunRecord, counts: LineCounts) -> RunRecord:
         unmeasured=counts.unmeasured,
         tokens=counts.tokens,
         cost_usd=counts.cost_usd,
+        latency_s=summarize_latency(counts.durations_s),
         lines_digest=counts.digest,
     )
 

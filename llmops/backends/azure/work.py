@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from llmops.backends.azure.run_service import RemoteRun
-from llmops.backends.planned_lines import PlannedLine, slug_of
+from llmops.backends.planned_lines import PlannedLine, identify_target, slug_of
 from llmops.backends.protocols import RunRequest
 from llmops.config.connections import identity
 from llmops.core.documents import to_json
@@ -155,7 +155,7 @@ def identify(request: RunRequest, target: RunRecord | None, place: str) -> str:
     parts: list[Any] = [REVISION, place, ref.digest, flow.definition, flow.entry, dict(ref.variants)]
     parts += [to_json(ref.nodes), dict(ref.init), dict(request.environment_variables), request.dataset.digest]
     parts += [{name: identity(connection) for name, connection in request.connections.items()}]
-    parts += [dict(request.column_mapping), request.repeats, target.lines_digest if target else None]
+    parts += [dict(request.column_mapping), request.repeats, identify_target(request, target)]
     parts += [list(request.rows) if request.rows is not None else None]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     slug = re.sub(r"[^A-Za-z0-9_-]+", "-", slug_of(request.source))[:_LONGEST_SLUG].strip("-_") or "flow"

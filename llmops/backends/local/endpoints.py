@@ -15,13 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llmops.backends.local.serving import request_log
+from llmops.backends.local.serving import captured, request_log
 from llmops.backends.local.serving.places import STATE, Places
 from llmops.backends.local.serving.router_process import RunningRouter, find_router, start_router, stop_router
 from llmops.backends.local.serving.settings import read_settings
 from llmops.backends.local.serving.store import EndpointStore, KeyName, StoredDeployment, StoredEndpoint
 from llmops.backends.packages import copy_package, verify_package
-from llmops.backends.protocols import Answer, DeploymentRequest
+from llmops.backends.protocols import Answer, CapturedAnswer, DeploymentRequest
 from llmops.config.connections import ResolvedConnection, expand_variables, resolve_connections
 from llmops.config.model import Environment
 from llmops.core.endpoint import Deployment, DeploymentStatus, Endpoint, Lease, Window, require_name, require_split
@@ -171,9 +171,18 @@ class LocalEndpoints:
         """See `Endpoints.measure`."""
         places = self.places(endpoint)
         router = find_router(places)
+        pending = router.call("flush")["pending"] if router else {}
+        return request_log.measure(places.requests, start=start, end=end, pending=pending, now=self.now())
+
+    def read_captured(
+        self, endpoint: str, *, start: float, end: float, limit: int
+    ) -> Mapping[str, Sequence[CapturedAnswer]]:
+        """See `Endpoints.read_captured`."""
+        places = self.places(endpoint)
+        router = find_router(places)
         if router is not None:
             router.call("flush")
-        return request_log.measure(places.requests, start=start, end=end)
+        return captured.read(places.captured, start=start, end=end, limit=limit)
 
     def read_logs(self, endpoint: str, deployment: str, *, lines: int = 200) -> str:
         """See `Endpoints.read_logs`."""
@@ -300,6 +309,7 @@ class LocalEndpoints:
             connections=sorted(request.connections),
             environment_variables=request.environment_variables,
             settings=request.settings,
+            capture_percent=request.capture_percent,
             tags=request.tags,
         )
         stored = self._store.add(endpoint, wanted)

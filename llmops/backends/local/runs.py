@@ -14,11 +14,13 @@ from typing import Any
 
 from llmops.backends.line_counts import LineCounts
 from llmops.backends.local.loaded import LoadedFlow, LoadedFlows
-from llmops.backends.planned_lines import PlannedLine, plan_lines, slug_of
+from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lines, slug_of, takes_failed_lines
 from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
+from llmops.config.images import with_digests, with_places
 from llmops.core.documents import to_json
+from llmops.core.latency import summarize_latency
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
 from llmops.engine.lines import LineRunner, Task
 from llmops.engine.loop import Loop
@@ -28,6 +30,7 @@ from llmops.records import Line, LineError, ModelCalls, RunRecord
 
 AGGREGATION_TIMEOUT_S = 3600.0
 MISSES_SHOWN = 5
+MOST_ROWS_RESAMPLED = 5000
 
 
 class LocalRuns:
@@ -62,6 +65,14 @@ class LocalRuns:
     def recorded(self) -> RecordedRuns:
         """The records and lines of the project."""
         return RecordedRuns(self.state)
+
+    def count_missing(self, request: RunRequest) -> int:
+        """See `KeepsLines.count_missing`; for a run of a flow itself."""
+        return self._loop.run(self._count_missing(request))
+
+    async def _count_missing(self, request: RunRequest) -> int:
+        job = _Job(request=request, runs=self, progress=_NoProgress(), target=None)
+        return sum(1 for _ in job.missing())
 
     def lines(self, run: RunRecord) -> Iterator[Line]:
         """See `Runs.lines`."""
@@ -109,6 +120,16 @@ class LocalRuns:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _NoProgress:
+    """Where nothing runs."""
+
+    def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(eq=False)
@@ -181,7 +202,7 @@ class _Job:
 
     async def _execute(self) -> RunRecord:
         self.progress.update(self.request.label, done=0, total=self._total)
-        missing = self._missing()
+        missing = self.missing()
         first = next(missing, None)
         if first is not None:
             self.works.set()
@@ -193,7 +214,8 @@ class _Job:
         if counts.misses:
             raise _unfit_recording(self.request, counts.misses)
         metrics, aggregation_error = await self._aggregate(counts.digest) if counts.completed else ({}, None)
-        record = self._build_record(counts, metrics, aggregation_error)
+        resampled = await self._resample(counts) if metrics else {}
+        record = replace(self._build_record(counts, metrics, aggregation_error), resampled=resampled)
         self.runs.recorded.write(record)
         return record
 
@@ -201,9 +223,11 @@ class _Job:
     def _id(self) -> str:
         request = self.request
         parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
-        parts += [request.repeats, self._target.lines_digest if self._target else None]
+        parts += [request.repeats, identify_target(request, self._target)]
         if request.rows is not None:
             parts.append(list(request.rows))
+        if request.resamples:
+            parts.append(f"{request.resamples} samples")
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return f"{slug_of(self.request.source)}-{digest[:12]}"
 
@@ -227,15 +251,25 @@ class _Job:
     def _total(self) -> int:
         asked = self.request.rows
         rows = (self.request.dataset.rows if asked is None else len(asked)) * self.request.repeats
-        return rows if self._target is None else self._target.completed * self.request.repeats
+        if self._target is None:
+            return rows
+        failed = self._target.failed if takes_failed_lines(self.request) else 0
+        return (self._target.completed + failed) * self.request.repeats
 
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request with the key of its answer in the cache."""
         for planned in plan_lines(self.request, self._target, self.runs.lines):
-            key = "" if planned.error else line_key(self._identity, planned.inputs, planned.repeat)
+            inputs = with_digests(planned.inputs, self._folder)
+            key = "" if planned.error else line_key(self._identity, inputs, planned.repeat)
             yield planned._replace(key=key)
 
-    def _missing(self) -> Iterator[Task[str]]:
+    @property
+    def _folder(self) -> Path:
+        """The folder that paths of images in the rows are relative to."""
+        return self.request.data.parent
+
+    def missing(self) -> Iterator[Task[str]]:
+        """Yield what no run before has measured, each line once, and count the others."""
         for planned in self._planned():
             if planned.error is not None:
                 self._count("unmeasured")
@@ -247,7 +281,8 @@ class _Job:
                 self._count("completed")
             else:
                 self._in_flight.add(planned.key)
-                yield Task(tag=planned.key, inputs=planned.inputs, repeat=planned.repeat)
+                inputs = with_places(planned.inputs, self._folder)
+                yield Task(tag=planned.key, inputs=inputs, repeat=planned.repeat)
 
     def _finished(self, key: str, line: StoredLine) -> None:
         self.runs.cache.store(key, line)
@@ -278,7 +313,13 @@ class _Job:
             if planned.error is not None:
                 yield Line(row=planned.row, repeat=planned.repeat, status="unmeasured", inputs={}, error=planned.error)
                 continue
-            stored = self.runs.cache.find([planned.key])[planned.key]
+            stored = self.runs.cache.find([planned.key]).get(planned.key)
+            if stored is None:
+                raise UsageError.of(
+                    "a finished line is gone from the line cache",
+                    where=f"{self.request.label}: row {planned.row}",
+                    fix="Run the same command again; it runs what is missing.",
+                )
             yield Line(
                 row=planned.row,
                 repeat=planned.repeat,
@@ -311,20 +352,59 @@ class _Job:
         known = self.runs.cache.find_aggregation(key)
         if known is not None:
             return known, None
-        inputs: dict[str, list[Any]] = {}
-        aggregation_inputs: dict[str, list[Any]] = {}
-        for line in self._stored_lines():
-            if line.status == "completed":
-                _append(inputs, line.inputs)
-                _append(aggregation_inputs, line.aggregation_inputs)
         worker = await (await self._runner()).worker()
         metrics: Mapping[str, Any] = {}
         error: LineError | None = None
         if worker.has_aggregation:
-            metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
+            metrics, error = await worker.aggregate(*self._to_aggregate(), timeout_s=AGGREGATION_TIMEOUT_S)
         if error is None:
             self.runs.cache.store_aggregation(key, metrics)
         return metrics, error
+
+    def _to_aggregate(self) -> tuple[Mapping[str, Sequence[Any]], Mapping[str, Sequence[Any]]]:
+        """Return the inputs and the aggregation inputs of the completed lines, name to one value per line."""
+        inputs: dict[str, list[Any]] = {}
+        aggregation_inputs: dict[str, list[Any]] = {}
+        for line in self._stored_lines():
+            if line.status == "completed":
+                _append(inputs, with_places(line.inputs, self._folder))
+                _append(aggregation_inputs, line.aggregation_inputs)
+        return inputs, aggregation_inputs
+
+    async def _resample(self, counts: LineCounts) -> Mapping[str, Sequence[float | None]]:
+        """Run the aggregation over bootstrap samples of the rows, where that was asked for, is possible and is free."""
+        samples = self.request.resamples
+        lines_per_row = self.request.repeats * (self._target.repeats if self._target else 1)
+        rows = counts.completed // lines_per_row
+        is_whole = counts.completed == counts.total == rows * lines_per_row
+        if not samples or not is_whole or rows > MOST_ROWS_RESAMPLED or self._aggregation_asks_models():
+            return {}
+        parts = f"{ENGINE_VERSION}:{self._identity}:{counts.digest}:{samples} samples of {lines_per_row}"
+        key = hashlib.sha256(parts.encode()).hexdigest()
+        known = self.runs.cache.find_aggregation(key)
+        if known is None:
+            worker = await (await self._runner()).worker()
+            known = await worker.resample(
+                *self._to_aggregate(),
+                samples=samples,
+                rows=rows,
+                lines_per_row=lines_per_row,
+                timeout_s=AGGREGATION_TIMEOUT_S,
+            )
+            self.runs.cache.store_aggregation(key, known)
+        return known
+
+    def _aggregation_asks_models(self) -> bool:
+        """Whether an aggregation node takes a connection, so that each run of it may cost money."""
+        nodes = self.request.source.flow.data.get("nodes") or []
+        aggregations = [node for node in nodes if isinstance(node, Mapping) and node.get("aggregation")]
+        names = set(self.request.connections)
+
+        def asks(node: Mapping[str, Any]) -> bool:
+            inputs = set(map(str, (node.get("inputs") or {}).values()))
+            return node.get("type") == "llm" or bool(node.get("connection")) or bool(names & inputs)
+
+        return any(map(asks, aggregations))
 
     def _model_calls(self) -> ModelCalls | None:
         if self._loaded is None or self._loaded.account is None:
@@ -357,6 +437,7 @@ class _Job:
             ended_at=_now(),
             tokens=counts.tokens,
             cost_usd=counts.cost_usd,
+            latency_s=summarize_latency(counts.durations_s),
             model_calls=self._model_calls(),
             stand_in=any(connection.type == "stand_in" for connection in request.connections.values()),
             versions=self._loaded.runner.versions if self._loaded else {},

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
 from operator import mul, sub, truediv
@@ -88,7 +88,8 @@ class Bettor:
         population: number of rows that exist when they are drawn without replacement and the limit is on the mean of
             all of them; None when they are a sample of something larger.
 
-    Without replacement the limit of each draw is the mean that the rows not yet drawn would need.
+    Without replacement the limit of each draw is the mean that the rows not yet drawn would need, and the last row
+    settles it.
 
     Source: Ville (1939), Étude critique de la notion de collectif; without replacement Waudby-Smith and Ramdas
     (2020), Confidence sequences for sampling without replacement, and (2024), section 6.
@@ -119,6 +120,8 @@ class Bettor:
         for index, share in enumerate(SHARES):
             self._logs[index] += math.log1p(share * (value - limit) / room)
         self.best_log = max(self.best_log, log_mean_exp(self._logs))
+        if self._drawn == self._population and self._sum > self._drawn * self._limit + self._tolerance:
+            self.best_log = math.inf
 
     def _next_limit(self) -> float:
         if self._population is None:
@@ -137,16 +140,22 @@ def tally_of(values: Iterable[float]) -> Tally:
     return tuple(sorted(Counter(values).items()))
 
 
-def rounded_tally(values: Iterable[float], bounds: tuple[float, float], steps: int, *, up: bool = False) -> Tally:
-    """Count values after rounding them to a grid, so that many rows stay few numbers.
+def rounded_tallies(values: Iterable[float], bounds: tuple[float, float], steps: int) -> tuple[Tally, Tally]:
+    """Count values by the cells of a grid, so that many rows stay few numbers.
 
     Args:
         bounds: smallest and largest possible value, the ends of the grid.
         steps: of the grid.
-        up: round up instead of down: the direction that cannot help what is to be shown.
+
+    Returns:
+        Every value as the lower end of its cell, and as the upper end: the one for what is to be shown above a limit,
+        the other for what is to be shown below.
     """
     lowest, highest = bounds
     step = (highest - lowest) / steps
-    turn: Callable[[float], int] = math.ceil if up else math.floor
-    counts = Counter(map(turn, map(truediv, map(sub, values, repeat(lowest)), repeat(step))))
-    return tuple((min(highest, max(lowest, lowest + key * step)), count) for key, count in sorted(counts.items()))
+    counts = sorted(Counter(map(math.floor, map(truediv, map(sub, values, repeat(lowest)), repeat(step)))).items())
+    down, up = (
+        tuple((min(highest, max(lowest, lowest + (cell + end) * step)), count) for cell, count in counts)
+        for end in (0, 1)
+    )
+    return down, up

@@ -50,7 +50,7 @@ class Place:
         manifest = package(flow, into, entry=entry, **overlay)
         return self.registry.register(into, name="echo", digest=manifest.digest, created_by="a test")
 
-    def deploy(self, name: str, model: ModelRecord, **settings: Any) -> None:
+    def deploy(self, name: str, model: ModelRecord, *, capture_percent: int = 0, **settings: Any) -> None:
         connections = resolve_connections(self.connections, self.env)
         request = DeploymentRequest(
             name=name,
@@ -58,6 +58,7 @@ class Place:
             package=self.registry.fetch(model),
             connections=connections,
             settings=settings,
+            capture_percent=capture_percent,
         )
         self.endpoints.ensure_endpoint(NAME, tags={})
         self.endpoints.create_deployment(NAME, request)

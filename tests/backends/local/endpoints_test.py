@@ -142,6 +142,45 @@ def test_windows_count_live_requests_only(pair: Place) -> None:
     assert "second" not in pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())
 
 
+def test_copies_to_the_mirror_count_in_its_window(pair: Place) -> None:
+    start = pair.endpoints.now()
+    pair.endpoints.update_endpoint(NAME, mirror={"second": 100})
+    for _ in range(3):
+        pair.ask("mirrored")
+    wait_for(lambda: _window(pair, "second", start).requests == 3)
+
+
+def test_a_request_without_an_answer_waits_in_the_window_until_it_has_one(pair: Place) -> None:
+    start = pair.endpoints.now()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(pair.ask, "sleep:2")
+        wait_for(lambda: len(_window(pair, "first", start).waiting_s) == 1)
+        assert _window(pair, "first", start).requests == 0
+        asked.result()
+    assert (_window(pair, "first", start).requests, _window(pair, "first", start).waiting_s) == (1, [])
+
+
+def _window(place: Place, deployment: str, start: float) -> Window:
+    return place.endpoints.measure(NAME, start=start, end=start + 60).get(deployment, Window())
+
+
+def test_live_answers_are_kept_with_consent_for_this_user_only_until_the_deployment_goes(place: Place) -> None:
+    place.deploy("first", place.register(echo_flow(place.root)), capture_percent=50)
+    place.wait_until("first", "healthy")
+    place.endpoints.update_endpoint(NAME, traffic={"first": 100})
+    start = place.endpoints.now()
+    for question in ("a", "b", "raise:no", "c", "d"):
+        place.ask(question)
+    place.ask("addressed", deployment="first")
+    kept = place.endpoints.read_captured(NAME, start=start, end=start + 60, limit=9)["first"]
+    assert [(one.inputs["question"], one.outputs["answer"]) for one in kept] == [("b", "one b"), ("d", "one d")]
+    assert len(place.endpoints.read_captured(NAME, start=start, end=start + 60, limit=1)["first"]) == 1
+    assert place.endpoints.places(NAME).captured.stat().st_mode & 0o777 == 0o600
+    place.endpoints.update_endpoint(NAME, traffic={})
+    place.endpoints.delete_deployment(NAME, "first")
+    assert place.endpoints.read_captured(NAME, start=start, end=start + 60, limit=9) == {}
+
+
 def test_wrong_inputs_are_the_callers_error_and_what_a_node_raises_is_the_flows(pair: Place) -> None:
     start = pair.endpoints.now()
     answers = [pair.endpoints.score(NAME, inputs) for inputs in ({"other": "x"}, {"question": "raise:no"})]

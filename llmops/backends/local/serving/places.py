@@ -43,6 +43,11 @@ class Places:
         """What became of each request."""
         return self.folder / "requests.sqlite"
 
+    @property
+    def captured(self) -> Path:
+        """Live requests with their answers, where there is consent."""
+        return self.folder / "captured.sqlite"
+
     def deployment(self, folder: str) -> Path:
         """The folder of one deployment."""
         return self.folder / "deployments" / folder
