@@ -3,6 +3,7 @@
 # make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
 # make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
 # make test-conformance  compare flows of every kind with promptflow's own batch run; takes minutes
+# make pins           say whether newer releases of the pinned Azure SDKs import and pass the contract suite; takes long
 # make lint           style, types, import directions, fresh lock files, pipelines, flows
 # make bench          measure what docs/development.md promises
 # make lock           compile the lock files again; UPGRADE=1 takes the newest versions
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: node-packages help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
+.PHONY: pins node-packages help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -53,6 +54,9 @@ test-pythons:
 test-azure:
 	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv .venv-azure azure
 	@.venv-azure/bin/python -m pytest tests/azure $(PYTEST_ARGS)
+
+pins:
+	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.pins $(GROUPS)
 
 node-packages: setup-dev
 	@$(BIN)/python -m tools.check_templates install

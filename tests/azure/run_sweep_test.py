@@ -89,7 +89,7 @@ def _renew(bench: Workbench, scenario: Scenario) -> str:
     return workspace
 
 
-def _count_runs(emulator: Emulator, workspace: str) -> int:
+def count_runs(emulator: Emulator, workspace: str) -> int:
     """Count the runs and jobs of a workspace."""
     cloud = emulator.cloud
     (found,) = [place for place in cloud.store.children("workspaces") if place["name"] == workspace]
@@ -118,7 +118,7 @@ def test_a_request_that_goes_wrong_once_makes_no_run_twice(
         assert answer.code == 0, (f"{name}: {kind} at request {at}", answer.err)
         bench.forget()
         again = scenario.command(bench)
-        assert (again.code, _count_runs(emulator, workspace)) == (0, scenario.runs), f"{name}: {kind} at {at}"
+        assert (again.code, count_runs(emulator, workspace)) == (0, scenario.runs), f"{name}: {kind} at {at}"
 
 
 def test_a_service_that_is_gone_is_a_clear_error_and_the_same_command_goes_on(
@@ -134,7 +134,7 @@ def test_a_service_that_is_gone_is_a_clear_error_and_the_same_command_goes_on(
         assert answer.code == 4, (f"{name}: gone at request {at}", answer.err, answer.out)
         assert "503" in answer.err + answer.out
         again = scenario.command(bench)
-        assert (again.code, _count_runs(emulator, workspace)) == (0, scenario.runs), again.err
+        assert (again.code, count_runs(emulator, workspace)) == (0, scenario.runs), again.err
 
 
 def test_nothing_but_azure_was_asked(emulator: Emulator, tmp_path: Path) -> None:
