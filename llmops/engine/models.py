@@ -102,6 +102,8 @@ class ModelServices:
         """What sets answers apart from those that the models would give now: part of a line's identity."""
         if self.use.replay:
             return f"replay sha256:{hashlib.sha256(self.use.replay.read_bytes()).hexdigest()}"
+        if self.use.occasion:
+            return f"occasion {self.use.occasion}"
         return f"faults sha256:{hashlib.sha256(json.dumps(self._faults).encode()).hexdigest()}" if self._faults else ""
 
     @property
@@ -130,7 +132,8 @@ class ModelServices:
             label: of the run.
             connections: by name.
         """
-        upstreams = {name: _upstream(one) for name, one in connections.items() if one.type in _MODEL_KINDS}
+        occasion = self.use.occasion
+        upstreams = {name: _upstream(one, occasion) for name, one in connections.items() if one.type in _MODEL_KINDS}
         gateway = self._started_gateway() if upstreams else None
         account = gateway.open_account(label, list(upstreams.values())) if gateway else None
         values = dict(direct_values({name: one for name, one in connections.items() if name not in upstreams}))
@@ -189,6 +192,12 @@ def direct_values(connections: Mapping[str, ResolvedConnection]) -> Mapping[str,
 
 
 def _direct_value(connection: ResolvedConnection) -> Mapping[str, Any]:
+    if connection.type == "workspace":
+        raise UsageError.of(
+            "a connection that is kept in an Azure Machine Learning workspace",
+            where=f"connection '{connection.name}'",
+            expected="a connection with an address and a key, because the flow runs on this machine",
+        )
     configs = {name: value for name in _FIELDS if (value := getattr(connection, name)) is not None}
     return {
         "type": connection.type,
@@ -207,14 +216,14 @@ def _through_gateway(connection: ResolvedConnection, address: str, token: str) -
     }
 
 
-def _upstream(connection: ResolvedConnection) -> Upstream:
+def _upstream(connection: ResolvedConnection, occasion: str) -> Upstream:
     address = _address(connection)
     return Upstream(
         name=connection.name,
         kind=connection.type,
         address=address,
         key=connection.api_key.reveal() if connection.api_key else STAND_IN_KEY,
-        identity=identity(connection),
+        identity=f"{identity(connection)} at {occasion}" if occasion else identity(connection),
         asks_usage=connection.type == "stand_in" or urlsplit(address).hostname == urlsplit(OPENAI_ADDRESS).hostname,
     )
 

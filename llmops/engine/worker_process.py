@@ -236,6 +236,28 @@ class WorkerProcess:
         answer = await self._ask("aggregate", body, key=f"aggregate-{next(self._ids)}", timeout_s=timeout_s)
         return answer["metrics"], self._line_error(answer["error"]) if answer["error"] else None
 
+    async def resample(
+        self,
+        inputs: Mapping[str, Sequence[Any]],
+        aggregation_inputs: Mapping[str, Sequence[Any]],
+        *,
+        samples: int,
+        rows: int,
+        lines_per_row: int,
+        timeout_s: float,
+    ) -> Mapping[str, Sequence[float | None]]:
+        """Run the aggregation nodes over bootstrap samples of the rows; return the numbers that they logged."""
+        body = {
+            "inputs": inputs,
+            "aggregation_inputs": aggregation_inputs,
+            "samples": samples,
+            "rows": rows,
+            "lines_per_row": lines_per_row,
+        }
+        answer = await self._ask("resample", body, key=f"resample-{next(self._ids)}", timeout_s=timeout_s)
+        metrics: Mapping[str, Sequence[float | None]] = answer["metrics"]
+        return metrics
+
     async def stop(self) -> None:
         """End the process and everything that it started."""
         self._replaced = True

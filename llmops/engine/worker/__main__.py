@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def _load_package(name: str, folder: Path) -> None:
@@ -21,6 +24,11 @@ def _load_package(name: str, folder: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+
+
+def _lacking(error: ModuleNotFoundError) -> dict[str, Any]:
+    said = f"{error}; the flow's own Python needs it to serve: add it to the requirements"
+    return {"op": "load_failed", "error": {"type": type(error).__name__, "message": said}}
 
 
 def _main(job: str, *folder: str) -> None:
@@ -37,7 +45,13 @@ def _main(job: str, *folder: str) -> None:
     if job == "fork-server":
         fork_server.serve_forks()
     package = job if folder else "_llmops_worker"
-    importlib.import_module(f"{package}.serve").serve(*streams.take_streams())
+    source, sink = streams.take_streams()
+    try:
+        serve = importlib.import_module(f"{package}.serve").serve
+    except ModuleNotFoundError as error:
+        os.write(sink, json.dumps(_lacking(error)).encode() + b"\n")
+        sys.exit(1)
+    serve(source, sink)
 
 
 if __name__ == "__main__":

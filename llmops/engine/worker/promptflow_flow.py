@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import surroundings
+from . import attribution, surroundings
 from .preload import preload
 
 _LINE = "line"
@@ -49,6 +49,7 @@ def load(message: dict[str, Any]) -> PromptFlow:
 
     from .node_log import NodeLog
 
+    attribution.tell(message["connections"])
     folder = Path(message["folder"])
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
     is_overlaid = message["variants"] or message["nodes"]
@@ -128,7 +129,7 @@ class PromptFlow:
         _errors.set(errors)
         result = self._executor.exec_line(inputs, index=None, run_id=line_id, allow_generator_output=False)
         if self._is_dag:
-            return result.output, result.aggregation_inputs
+            return self._with_images(result.output), self._with_images(result.aggregation_inputs)
         if result.run_info.error:
             raise errors[0] if errors else FlowFailedError(result.run_info.error.get("message", ""))
         outputs = result.output
@@ -136,6 +137,10 @@ class PromptFlow:
             outputs = dataclasses.asdict(outputs)
         named = outputs if isinstance(outputs, dict) else {"output": outputs}
         return named, {_LINE: outputs} if self.has_aggregation else {}
+
+    def _with_images(self, outputs: Any) -> Any:
+        """Write images as prompt flow's data does, in base64, so that an evaluation flow can take them."""
+        return self._executor._multimedia_processor.convert_multimedia_data_to_base64_dict(outputs)  # noqa: SLF001
 
     def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:
         """Run the aggregation nodes over all lines."""
