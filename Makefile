@@ -83,7 +83,7 @@ format: setup-dev
 	@$(BIN)/ruff check --fix .
 
 bench: setup-dev
-	@for script in benchmarks/*.py; do \
+	@for script in benchmarks/[a-z]*.py; do \
 	    echo "== $$script"; \
 	    $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; \
 	done

@@ -15,7 +15,8 @@ from typing import Any
 from llmops.backends.protocols import DeploymentRequest, Progress, Runs
 from llmops.backends.registry import Delivery, open_runs
 from llmops.commands.context import Context
-from llmops.commands.preparation import Prepared, evaluation_requests, prepare
+from llmops.commands.preparation import Prepared, prepare
+from llmops.commands.run_requests import evaluation_requests
 from llmops.commands.targets import Target, Tools
 from llmops.config.connections import ResolvedConnection, identity, resolve_connections
 from llmops.config.layers import Options, layer
