@@ -2,7 +2,7 @@
 
 import sys
 
-from llmops.cli import main
+from llmops.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

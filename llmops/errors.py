@@ -1,7 +1,7 @@
 """Every expected error and every exit code.
 
 An error that a user can cause is a list of problems; each says what failed, where, what was found, what was expected
-and what to do. `cli.py` is the one place that prints them.
+and what to do. `llmops.cli` is the one place that prints them.
 """
 
 from __future__ import annotations

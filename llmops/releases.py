@@ -35,8 +35,10 @@ class Manifest(Record):
 
     Attributes:
         model: name of the model: the experiment's.
-        digest: content digest of the flow with its variants (`digest_with_overlay`): what evaluation, registry and
-            deployment agree on.
+        digest: content digest of the flow with all that overlays it (`digest_with_overlay`): what evaluation,
+            registry and deployment agree on.
+        flow: with its variants, `nodes`, `init`, `python` and names of environment variables; they serve as they are
+            here, whatever the configuration says by then.
         project: folder in the package that stands for the project folder; the flow is at `flow.path` below it.
         definition: the flow's file in its folder; flow_kind: `dag`, `flex`, `prompty` or `callable`.
         entry: `module:name` of a flex flow or a callable.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.cli import _build_parser
+from llmops.cli.main import build_parser
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -16,7 +16,7 @@ _LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    parsers = next(action for action in _build_parser()._actions if isinstance(action.choices, dict))
+    parsers = next(action for action in build_parser()._actions if isinstance(action.choices, dict))
     return dict(parsers.choices or {})
 
 

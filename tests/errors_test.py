@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.cli import EPILOG
+from llmops.cli.main import EPILOG
 from llmops.errors import BackendError, DeadlineError, ExitCode, LlmopsError, Problem, UsageError, first_to_report
 
 

@@ -22,7 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from llmops.backends.protocols import Answer, DeploymentRequest
+from llmops.backends.protocols import Answer, CapturedAnswer, DeploymentRequest
 from llmops.core.endpoint import NAME_PATTERN, Deployment, DeploymentStatus, Endpoint, Lease, Window, is_valid_split
 from llmops.core.rollout_steps import merge_tags
 from llmops.errors import BackendError, LeaseHeldError, LeaseLostError, TransientError, UsageError
@@ -87,6 +87,7 @@ class Behaviour:
         fate: what they are from then on.
         answer: inputs to answer; echoes them by default.
         error_rate: share of live requests that fail; latency_s: of every live request.
+        hang_rate: share of live requests that are never answered.
     """
 
     healthy_after_s: float = 5.0
@@ -94,6 +95,7 @@ class Behaviour:
     answer: Callable[[Mapping[str, Any]], Answer] = _echo
     error_rate: float = 0.0
     latency_s: float = 0.1
+    hang_rate: float = 0.0
 
 
 class Call(NamedTuple):
@@ -113,13 +115,18 @@ class _Span(NamedTuple):
 
 @dataclass
 class _Made:
-    """An endpoint as it is kept: deployments with the time of their creation, and every split that it had."""
+    """An endpoint as it is kept: deployments with the time of their creation, and every split that it had.
+
+    Attributes:
+        captures: deployment to the share of live requests that is kept.
+    """
 
     tags: dict[str, str]
     traffic: dict[str, int] = field(default_factory=dict)
     mirror: dict[str, int] = field(default_factory=dict)
     deployments: dict[str, tuple[Deployment, float]] = field(default_factory=dict)
     spans: list[_Span] = field(default_factory=list)
+    captures: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -129,7 +136,7 @@ class FakeBackend:
     Attributes:
         folder: where packages are kept; needed for `register` alone.
         behaviours: digest to how it behaves.
-        load_rps: live requests per second to an endpoint that has traffic.
+        load_rps: live requests per second to an endpoint that has traffic; live_inputs: of each of them.
         calls: every call so far.
         watch: is called after every call, before it returns or fails.
         endpoints, leases, models, documents: what is kept; pending: effects on their way, each with its moment; lock:
@@ -140,6 +147,7 @@ class FakeBackend:
     clock: SimulatedClock = field(default_factory=SimulatedClock)
     behaviours: dict[str, Behaviour] = field(default_factory=dict)
     load_rps: float = 10.0
+    live_inputs: Mapping[str, Any] = field(default_factory=lambda: {"question": "live"})
     calls: list[Call] = field(default_factory=list)
     watch: Callable[[Call], object] = lambda _: None
     endpoints: dict[str, _Made] = field(default_factory=dict)
@@ -416,6 +424,14 @@ class FakeEndpoints:
         """See `Endpoints.measure`."""
         return self.driver.call("measure", endpoint, lambda: self._measure(self._made(endpoint), start, end))
 
+    def read_captured(
+        self, endpoint: str, *, start: float, end: float, limit: int
+    ) -> Mapping[str, Sequence[CapturedAnswer]]:
+        """See `Endpoints.read_captured`."""
+        return self.driver.call(
+            "read_captured", endpoint, lambda: self._captured(self._made(endpoint), start, end, limit)
+        )
+
     def read_logs(self, endpoint: str, deployment: str, *, lines: int = 200) -> str:
         """See `Endpoints.read_logs`."""
         del lines
@@ -493,6 +509,7 @@ class FakeEndpoints:
             tags=dict(request.tags),
         )
         made.deployments[request.name] = (deployment, self.backend.clock.now())
+        made.captures[request.name] = request.capture_percent
 
     def _score(self, endpoint: str, inputs: Mapping[str, Any], deployment: str | None) -> Answer:
         found = self.backend.see(endpoint)
@@ -513,13 +530,37 @@ class FakeEndpoints:
             seconds = max(0.0, min(until, end) - max(span.start, start))
             for name, share in [*span.traffic.items(), *span.mirror.items()]:
                 counts[name] = counts.get(name, 0.0) + self.backend.load_rps * seconds * share / 100
-        return {name: self._window(made, name, round(count)) for name, count in counts.items()}
+        waited_s = self.backend.clock.now() - end
+        return {name: self._window(made, name, round(count), waited_s) for name, count in counts.items()}
 
-    def _window(self, made: _Made, name: str, requests: int) -> Window:
+    def _window(self, made: _Made, name: str, came: int, waited_s: float) -> Window:
+        behaviour = self._behaviour(made, name)
+        hanging = round(came * behaviour.hang_rate)
+        requests = came - hanging
+        return Window(
+            requests=requests,
+            errors=round(requests * behaviour.error_rate),
+            latency_s=dict.fromkeys((50, 95, 99), behaviour.latency_s) if requests else {},
+            waiting_s=(waited_s,) * hanging,
+        )
+
+    def _behaviour(self, made: _Made, name: str) -> Behaviour:
         deployment = made.deployments.get(name)
-        behaviour = self.backend.behaviours.get(deployment[0].digest if deployment else "", Behaviour())
-        latency = dict.fromkeys((50, 95, 99), behaviour.latency_s) if requests else {}
-        return Window(requests=requests, errors=round(requests * behaviour.error_rate), latency_s=latency)
+        return self.backend.behaviours.get(deployment[0].digest if deployment else "", Behaviour())
+
+    def _captured(self, made: _Made, start: float, end: float, limit: int) -> Mapping[str, Sequence[CapturedAnswer]]:
+        return {
+            name: self._answers(made, name, min(limit, window.requests * made.captures.get(name, 0) // 100), end)
+            for name, window in self._measure(made, start, end).items()
+        }
+
+    def _answers(self, made: _Made, name: str, count: int, at: float) -> Sequence[CapturedAnswer]:
+        inputs = self.backend.live_inputs
+        outputs = self._behaviour(made, name).answer(inputs).outputs or {}
+        return [
+            CapturedAnswer(at=at, inputs=inputs, outputs=outputs, request_id=f"{name}-{number}")
+            for number in range(count)
+        ]
 
 
 def _valid(name: str) -> str:

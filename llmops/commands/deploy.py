@@ -63,6 +63,7 @@ def deploy(
             environment=target.environment.name,
             now=tools.clock.now(),
             datasets=dataset_digests(target),
+            overrides=target.environment.overrides.get(experiment, {}),
         )
         if missing := find_missing(target.environment.requires, package, here):
             raise UsageError(*missing)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from llmops.backends.registry import Delivery
 from llmops.commands.context import Context
+from llmops.commands.host_report import add_summaries, set_outputs
 from llmops.commands.releasing import Release, build_judge
 from llmops.commands.targets import Target, Tools, dataset_digests, enter_delivery, find_target
 from llmops.core.endpoint import TOTAL_PERCENT, Deployment, Endpoint
@@ -43,6 +44,7 @@ def promote(
     experiment: str,
     source: str,
     to: str,
+    version: str | None,
     approvals: Sequence[str],
     evidence: Path | None,
     strategy: Strategy | None,
@@ -56,6 +58,7 @@ def promote(
         experiment: names the model and the endpoints.
         source: environment to promote from.
         to: environment to promote to.
+        version: the one that must serve in `source`, because it is the one that was approved; any when None.
         approvals: who approved, beside those whom the CI system names.
         evidence: folder for the evidence pack; then nothing is promoted.
         strategy: the environment's when None.
@@ -72,7 +75,7 @@ def promote(
     if evidence is None:
         approvals = [*approvals, *_recorded_approvals(context, to)]
     with ExitStack() as stack:
-        serving = _find_serving(stack, context, tools, find_target(context, experiment, source))
+        serving = _find_serving(stack, context, tools, find_target(context, experiment, source), version)
         delivery = enter_delivery(stack, context, tools, target)
         missing = _find_missing(tools, serving, target, approvals)
         if evidence is not None:
@@ -96,10 +99,18 @@ def _recorded_approvals(context: Context, environment: str) -> Sequence[str]:
     return find_approvals(context.env, environment)
 
 
-def _find_serving(stack: ExitStack, context: Context, tools: Tools, target: Target) -> _Serving:
+def _find_serving(stack: ExitStack, context: Context, tools: Tools, target: Target, version: str | None) -> _Serving:
     delivery = enter_delivery(stack, context, tools, target)
     endpoint = retry(lambda: delivery.endpoints.observe(target.endpoint), tools.clock)
     deployment = _only_one(endpoint, target)
+    if version not in (None, deployment.version):
+        raise UsageError.of(
+            f"version {version} is not what serves in environment '{target.environment.name}'",
+            where=f"{target.endpoint}/{deployment.name}",
+            found=f"version {deployment.version} with all traffic",
+            fix=f"See what serves now: llmops promote {target.experiment.name} --from {target.environment.name} "
+            "--to ENVIRONMENT --evidence DIR.",
+        )
     model = retry(lambda: delivery.registry.find(target.experiment.name, deployment.version), tools.clock)
     if endpoint is None or model is None or model.digest != deployment.digest:
         raise UsageError.of(
@@ -141,6 +152,7 @@ def _find_missing(tools: Tools, serving: _Serving, target: Target, approvals: Se
         environment=target.environment.name,
         now=tools.clock.now(),
         datasets=dataset_digests(target),
+        overrides=target.environment.overrides.get(target.experiment.name, {}),
         approvals=approvals,
         baked_s=max(0.0, tools.clock.now() - started),
     )
@@ -191,6 +203,8 @@ def _write_evidence(
     path = write_pack(
         folder, candidate, production, environment=target.environment.name, missing=missing, asked_by=asked_by
     )
+    set_outputs(context, {"version": serving.model.version, "digest": serving.model.digest})
+    add_summaries(context, [path])
     context.write(f"{path}: {'ready to be promoted' if not missing else f'{len(missing)} things are missing'}")
     return ExitCode.PASS
 

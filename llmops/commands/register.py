@@ -9,8 +9,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from llmops.backends.local.workers import find_python
 from llmops.backends.protocols import FlowSource, Registry
 from llmops.commands.context import Context
+from llmops.commands.host_report import set_outputs
 from llmops.commands.preparation import read_source
 from llmops.commands.targets import Target, Tools, enter_delivery, find_target
 from llmops.config.layers import Options
@@ -71,6 +73,7 @@ def register(
         known = retry(lambda: delivery.registry.find_digest(experiment, content_digest(source.ref)), tools.clock)
         model = known or _register(context, tools, target, source, proof, without_verdict or "", delivery.registry)
         model = _attach(tools, delivery.registry, model, proofs)
+    set_outputs(context, {"version": model.version, "digest": model.digest})
     context.write(json.dumps(to_json(model), indent=2) if json_output else _say(model, known, source, proof))
     return ExitCode.PASS
 
@@ -86,7 +89,7 @@ def _source_of_run(target: Target, run: str, stack: ExitStack) -> FlowSource:
     as_it_ran = replace(target.experiment, variants=wanted.variants, nodes=wanted.nodes, init=wanted.init)
     now = read_source(WorkingTree(target.project.root), as_it_ran)
     if now.ref.digest == wanted.digest:
-        return now
+        return replace(now, ref=replace(wanted, commit=now.ref.commit, dirty=now.ref.dirty))
     if wanted.commit is None or wanted.dirty:
         raise UsageError.of(
             "the files of this run are gone",
@@ -145,7 +148,14 @@ def _register(
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix="package-") as folder:
         name = target.experiment.name
-        manifest = build_package(source, model=name, proof=proof, without_verdict=without_verdict, into=Path(folder))
+        manifest = build_package(
+            source,
+            model=name,
+            proof=proof,
+            without_verdict=without_verdict,
+            into=Path(folder),
+            find_python=lambda root: find_python(source, root, target.project.state, context.env),
+        )
         return retry(
             lambda: registry.register(Path(folder), name=name, digest=manifest.digest, created_by=created_by),
             tools.clock,

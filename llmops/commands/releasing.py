@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
-from llmops.backends.protocols import DeploymentRequest, Runs
+from llmops.backends.protocols import DeploymentRequest, Progress, Runs
 from llmops.backends.registry import Delivery, open_runs
 from llmops.commands.context import Context
 from llmops.commands.preparation import Prepared, evaluation_requests, prepare
@@ -24,9 +25,11 @@ from llmops.core.rollout import Plan, Wanted
 from llmops.core.rollout_checks import Judgement
 from llmops.core.rollout_state import Action
 from llmops.core.rollout_steps import say_split
-from llmops.delivery.driver import Driver, Result
+from llmops.delivery.driver import Driver, Judge, Result
 from llmops.delivery.endpoint_judge import EndpointJudge
+from llmops.delivery.live_scores import LiveScorer, check_rules
 from llmops.delivery.package import Package
+from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.folder import connections_in_use, read_flow_in
 from llmops.flows.tree import WorkingTree
@@ -113,15 +116,15 @@ class Release:
         return record.exit_code
 
     def _request(self, name: str, tags: Mapping[str, str], model: ModelRecord, package: Package) -> DeploymentRequest:
-        environment, experiment = self.target.environment, self.target.experiment
         return DeploymentRequest(
             name=name,
             model=model,
             package=package.folder,
             connections=find_connections(self.target, package, self.context.env),
-            environment_variables={**environment.environment_variables, **experiment.environment_variables},
+            environment_variables=environment_variables_of(self.target, package),
             tags=tags,
-            settings=environment.serving,
+            settings=self.target.environment.serving,
+            capture_percent=self.target.environment.rollout.live_scores.capture_percent,
         )
 
     def _say(self, record: RolloutRecord) -> str:
@@ -150,7 +153,9 @@ def find_connections(target: Target, package: Package, env: Mapping[str, str]) -
     manifest = package.manifest
     root = package.folder / manifest.project
     flow = read_flow_in(WorkingTree(root, top=package.folder), manifest.flow.path)
-    names = sorted({use.name for use in connections_in_use(flow, manifest.flow.variants)})
+    ref, variables = manifest.flow, environment_variables_of(target, package)
+    uses = connections_in_use(flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables)
+    names = sorted({use.name for use in uses})
     missing = [name for name in names if name not in target.environment.connections]
     if missing:
         raise UsageError.of(
@@ -161,7 +166,24 @@ def find_connections(target: Target, package: Package, env: Mapping[str, str]) -
     return resolve_connections({name: target.environment.connections[name] for name in names}, env)
 
 
-def build_judge(release: Release, package: Package, stack: ExitStack) -> EndpointJudge:
+def environment_variables_of(target: Target, package: Package) -> Mapping[str, str]:
+    """Return the variables that a version serves with: the environment's, and those that it was judged with.
+
+    Raises:
+        UsageError: the experiment no longer sets one of those.
+    """
+    wanted, known = package.manifest.flow.environment_variables, target.experiment.environment_variables
+    if missing := [name for name in wanted if name not in known]:
+        raise UsageError.of(
+            "the experiment no longer sets an environment variable that this version was judged with",
+            where=f"{target.experiment.name} in environment '{target.environment.name}'",
+            found=", ".join(missing),
+            fix="Set it in the experiment's `environment_variables`, or in the environment's `overrides`.",
+        )
+    return {**target.environment.environment_variables, **{name: known[name] for name in wanted}}
+
+
+def build_judge(release: Release, package: Package, stack: ExitStack) -> VersionJudge:
     """Build the judge of a version's deployments, from the experiment's own data, evaluators and gate.
 
     Raises:
@@ -171,7 +193,27 @@ def build_judge(release: Release, package: Package, stack: ExitStack) -> Endpoin
     flags = Options(environment=target.environment.name, dataset=target.environment.rollout.evaluate_dataset or None)
     selection = layer(target.project, target.experiment.name, env=context.env, flags=flags)
     prepared = prepare(target.project, selection, context.env)
-    scorer = _Scorer(release=release, prepared=prepared, stack=stack)
+    rules = target.environment.rollout.live_scores
+    flows = {name: source.flow for name, source in prepared.evaluators.items()}
+    where = f"environment '{target.environment.name}'"
+    check_rules(rules, prepared.experiment, flows, package.manifest, where=where)
+    judge = judge_of(release, package, prepared, stack)
+    return VersionJudge(endpoint=judge, live=LiveScorer(judge=judge, rules=rules))
+
+
+def judge_of(
+    release: Release, package: Package, prepared: Prepared, stack: ExitStack, use: ModelUse | None = None
+) -> EndpointJudge:
+    """Build the judge of a version's deployments from an experiment that is ready to run.
+
+    Args:
+        use: what the evaluators do with models beyond calling them.
+
+    Raises:
+        UsageError: the environment lacks a connection of the version.
+    """
+    target, context = release.target, release.context
+    scorer = _Scorer(release=release, prepared=prepared, stack=stack, use=use or ModelUse())
     connections = find_connections(target, package, context.env)
     return EndpointJudge(
         endpoints=release.delivery.endpoints,
@@ -197,11 +239,17 @@ class _Scorer:
     release: Release
     prepared: Prepared
     stack: ExitStack
+    use: ModelUse
     _runs: Runs | None = None
 
-    def score(self, run: RunRecord) -> Mapping[str, RunRecord]:
-        requests = evaluation_requests(self.prepared, run, label="")
-        outcomes = self._open().run(list(requests.values()), self.release.context.progress)
+    def score(
+        self, run: RunRecord, rows: Path, evaluators: Collection[str], keep: Callable[[], None]
+    ) -> Mapping[str, RunRecord]:
+        """See `Score`."""
+        chosen = {name: source for name, source in self.prepared.evaluators.items() if name in evaluators}
+        prepared = replace(self.prepared, dataset=run.dataset, data=rows, evaluators=chosen)
+        requests = evaluation_requests(prepared, run, label="")
+        outcomes = self._open().run(list(requests.values()), _Keeping(self.release.context.progress, keep))
         self.release.context.progress.close()
         return {name: _required(outcome) for name, outcome in zip(requests, outcomes, strict=True)}
 
@@ -211,16 +259,55 @@ class _Scorer:
     def _open(self) -> Runs:
         if self._runs is None:
             context, target = self.release.context, self.release.target
-            runs = open_runs(self.prepared.environment, target.project.state, context.env, context.say)
+            runs = open_runs(self.prepared.environment, target.project.state, context.env, context.say, self.use)
             self._runs = self.stack.enter_context(runs)
         return self._runs
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """Progress that also keeps the rollout's lease: evaluators may take longer than it lasts."""
+
+    shown: Progress
+    keep: Callable[[], None]
+
+    def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
+        """See `Progress.update`."""
+        self.keep()
+        self.shown.update(label, done=done, total=total, failed=failed, unmeasured=unmeasured)
+
+    def close(self) -> None:
+        """See `Progress.close`."""
+        self.shown.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionJudge:
+    """`Judge` of one version's deployments on one endpoint."""
+
+    endpoint: EndpointJudge
+    live: LiveScorer
+
+    def probe(self, deployment: str, rows: int) -> Judgement:
+        """See `Judge.probe`."""
+        return self.endpoint.probe(deployment, rows)
+
+    def evaluate(self, deployment: str, dataset: str, keep: Callable[[], None]) -> Judgement:
+        """See `Judge.evaluate`."""
+        return self.endpoint.evaluate(deployment, dataset, keep)
+
+    def score_live(
+        self, deployment: str, previous: str, start: float, end: float, keep: Callable[[], None]
+    ) -> Judgement:
+        """See `Judge.score_live`."""
+        return self.live.score(deployment, previous, start, end, keep)
 
 
 @dataclass(frozen=True)
 class LateJudge:
     """A judge that is built when it is first asked; a roll back mostly needs none."""
 
-    build: Callable[[], EndpointJudge]
+    build: Callable[[], VersionJudge]
 
     def probe(self, deployment: str, rows: int) -> Judgement:
         """See `Judge.probe`."""
@@ -230,8 +317,11 @@ class LateJudge:
         """See `Judge.evaluate`."""
         return self.build().evaluate(deployment, dataset, keep)
 
-
-Judge = EndpointJudge | LateJudge
+    def score_live(
+        self, deployment: str, previous: str, start: float, end: float, keep: Callable[[], None]
+    ) -> Judgement:
+        """See `Judge.score_live`."""
+        return self.build().score_live(deployment, previous, start, end, keep)
 
 
 def describe_plan(plan: Plan, wanted: Wanted, traffic: Mapping[str, int]) -> str:

@@ -6,10 +6,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from llmops.commands.context import Context
-from llmops.commands.releasing import LateJudge, Release, build_judge
+from llmops.commands.releasing import LateJudge, Release, VersionJudge, build_judge
 from llmops.commands.targets import Target, Tools, enter_delivery, find_model, find_target
 from llmops.core.rollout import RollbackChoice
-from llmops.delivery.endpoint_judge import EndpointJudge
 from llmops.delivery.lease import retry
 from llmops.delivery.package import Package, load_package
 from llmops.errors import UsageError
@@ -56,7 +55,7 @@ def rollback(
                 found[version] = (model, retry(lambda: load_package(delivery.registry, model), tools.clock))
             return found[version]
 
-        def build() -> EndpointJudge:
+        def build() -> VersionJudge:
             return build_judge(release, next(iter(found.values()))[1], stack)
 
         wanted = release.want("rollback", None)

@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,14 @@ PROBLEMS_SHOWN = 20
 
 MAX_FIELD = 2**31 - 1
 """Characters of one CSV field; Python's own default of 131 072 is too small for a page of text."""
+
+
+_REGISTERED = re.compile(r"azureml:[^:@/]+:[^:@/]+")
+
+
+def is_registered(path: str) -> bool:
+    """Tell whether a data set's path is the address of registered data, `azureml:NAME:VERSION`, and no file."""
+    return _REGISTERED.fullmatch(path) is not None
 
 
 class Row(NamedTuple):

@@ -38,8 +38,50 @@ class Checks:
         default=None,
         exclusiveMinimum=0,
     )
+    max_wait_s: float = setting(
+        "Seconds after which a live request that has no answer yet counts as failed.", default=60.0, exclusiveMinimum=0
+    )
     min_requests: int = setting(
         "Requests without which a step is inconclusive, which stops the rollout too.", default=0, minimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreLimit:
+    """Limits on one metric over live answers; at least one of them is given."""
+
+    metric: str = setting(
+        "evaluator.metric of the experiment; the evaluator may use inputs and outputs only, as live requests bring no "
+        "right answer.",
+        pattern=r"^[^.]+\..+$",
+    )
+    min: float | None = setting("Smallest allowed value.", default=None)
+    max: float | None = setting("Largest allowed value.", default=None)
+    max_drop: float | None = setting(
+        "Largest allowed worsening against the old deployment's answers of the same time, in the metric's unit.",
+        default=None,
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveScores:
+    """Evaluator scores of live answers; needs consent, because it keeps what users ask."""
+
+    capture_percent: int = setting(
+        "Share of live requests whose inputs and outputs are kept, to be scored while a step is watched. Setting it is "
+        "the consent to that; it holds for deployments that are made from then on.",
+        default=0,
+        minimum=0,
+        maximum=100,
+    )
+    limits: Sequence[ScoreLimit] = setting("What the scores must show.", factory=tuple)
+    max_answers: int = setting("Answers of each deployment that are scored in one step.", default=50, minimum=1)
+    min_answers: int = setting(
+        "Answers without which nothing is decided; a comparison needs as many on both sides.", default=20, minimum=1
+    )
+    required: bool = setting(
+        "Whether a step with too few answers is inconclusive, which stops the rollout.", default=False
     )
 
 
@@ -57,6 +99,7 @@ class Rollout:
     )
     bake_s: float = setting("Seconds to watch the new deployment at 100 %.", default=0.0, minimum=0)
     checks: Checks = setting("What live requests must show.", factory=Checks)
+    live_scores: LiveScores = setting("What the evaluators must say of live answers.", factory=LiveScores)
     probe_rows: int = setting("Rows that are sent before anything else; 0 sends none.", default=3, minimum=0)
     evaluate: bool = setting(
         "Whether the deployment itself is evaluated, through its own address, before it gets traffic.", default=True

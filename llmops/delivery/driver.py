@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import NamedTuple, Protocol
@@ -59,6 +59,7 @@ from llmops.releases import RolloutOutcome, StepRecord
 
 _MAX_ROUNDS = 4
 _POLL_S = 2.0
+_SETTLE_S = 0.5
 
 
 class Judge(Protocol):
@@ -74,6 +75,17 @@ class Judge(Protocol):
             deployment: on the endpoint that the judge was built for.
             dataset: of the experiment; empty for its own choice.
             keep: to be called often, so that the rollout is not taken for dead.
+        """
+
+    def score_live(
+        self, deployment: str, previous: str, start: float, end: float, keep: Callable[[], None]
+    ) -> Judgement:
+        """Score the live answers of a span of time, beside those of the deployment that is replaced.
+
+        Args:
+            deployment: under watch; previous: that it replaces, empty when there is none.
+            start, end: seconds since the epoch.
+            keep: as for `evaluate`.
         """
 
 
@@ -423,21 +435,42 @@ class _Attempt:
     def _watch(self, name: str, seconds: float) -> str:
         start = self._clock.now()
         for left in self._keeper.wait(seconds):
-            if left and self._window_judgement(name, start, is_over=False).exit_code:
+            if left and self._judge(name, self._windows(start, self._clock.now()), is_over=False).exit_code:
                 break
-        judgement = self._window_judgement(name, start, is_over=True)
-        self._result.requests += self._windows(start).get(name, Window()).requests
+        end = self._clock.now()
+        windows = self._settled_windows(name, start, end)
+        seen = windows.get(name, Window())
+        self._result.requests += seen.requests + len(seen.waiting_s)
+        judgement = self._judge(name, windows, is_over=True)
         self._require(judgement)
-        return judgement.sentence
+        return "; ".join([judgement.sentence, *self._score_live(name, start, end)])
 
-    def _window_judgement(self, name: str, start: float, *, is_over: bool) -> Judgement:
-        windows = self._windows(start)
+    def _judge(self, name: str, windows: Mapping[str, Window], *, is_over: bool) -> Judgement:
         old = windows.get(self._result.previous) if self._result.previous else None
         return judge_window(self._wanted.rules.checks, windows.get(name, Window()), old, is_over=is_over)
 
-    def _windows(self, start: float) -> Mapping[str, Window]:
-        endpoint, end = self._wanted.endpoint, self._clock.now()
+    def _settled_windows(self, name: str, start: float, end: float) -> Mapping[str, Window]:
+        """Measure a span that is over, once each of its requests has an answer or has waited too long, or it failed."""
+        longest_s = self._wanted.rules.checks.max_wait_s
+        while True:
+            windows = self._windows(start, end)
+            has_failed = self._judge(name, windows, is_over=True).exit_code == ExitCode.GATE_FAILED
+            if has_failed or all(waited >= longest_s for waited in windows.get(name, Window()).waiting_s):
+                return windows
+            for _ in self._keeper.wait(_SETTLE_S):
+                continue
+
+    def _windows(self, start: float, end: float) -> Mapping[str, Window]:
+        endpoint = self._wanted.endpoint
         return self._keeper.read(lambda: self._driver.endpoints.measure(endpoint, start=start, end=end))
+
+    def _score_live(self, name: str, start: float, end: float) -> Iterator[str]:
+        if not self._wanted.rules.live_scores.limits:
+            return
+        self._keeper.confirm()
+        judgement = self._driver.judge.score_live(name, self._result.previous, start, end, self._keeper.keep)
+        self._require(judgement)
+        yield judgement.sentence
 
 
 def _failed(reason: str, code: ExitCode = ExitCode.GATE_FAILED) -> _CheckError:

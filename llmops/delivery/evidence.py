@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from llmops.config.layers import merge
+from llmops.core.documents import to_json
 from llmops.core.release_rules import Requires
 from llmops.delivery.package import Package
 from llmops.errors import Problem
 from llmops.records import VerdictRecord
+
+_OVERLAYS = ("variants", "nodes", "init", "python")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +26,7 @@ class Circumstances:
         experiment: that is to be deployed; environment: where to.
         now: seconds since the epoch.
         datasets: data set name to the digest of its data as it is now.
+        overrides: what the environment sets of the experiment.
         approvals: people who approved, as the host recorded them.
         baked_s: seconds for which the version has had all traffic where it is promoted from; None for a deploy.
     """
@@ -28,6 +35,7 @@ class Circumstances:
     environment: str
     now: float
     datasets: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     approvals: Sequence[str] = ()
     baked_s: float | None = None
 
@@ -36,7 +44,8 @@ def find_missing(requires: Requires, package: Package, here: Circumstances) -> l
     """List what a version lacks to serve in an environment.
 
     A verdict counts when its gate passed, it is about this very content (the package's verification saw to that), and
-    it is young enough. Approvals and bake time are asked for at promotions alone.
+    it is young enough. What the environment lays over the flow must be what the version was judged with. Approvals and
+    bake time are asked for at promotions alone.
     """
     where = f"{package.manifest.model} in environment '{here.environment}'"
     fresh = [one for one in package.verdicts if _is_young(one, requires.max_age_s, here.now)]
@@ -50,6 +59,7 @@ def find_missing(requires: Requires, package: Package, here: Circumstances) -> l
             problems.append(Problem(what=f"the gate of '{gate}' has not passed for this content", where=where, fix=fix))
     for name in requires.datasets:
         problems += _missing_dataset(name, passed, here, where)
+    problems += _contradictions(package, here, where)
     if here.baked_s is not None:
         problems += _missing_patience(requires, here, where)
     return problems
@@ -76,6 +86,22 @@ def _missing_dataset(name: str, passed: Sequence[VerdictRecord], here: Circumsta
     fix = f"{_produce(here.experiment)} --dataset {name}, then llmops register {here.experiment}"
     found = "a verdict over older data" if seen else ""
     return [Problem(what=f"no passing verdict over the data set '{name}'", where=where, found=found, fix=fix)]
+
+
+def _contradictions(package: Package, here: Circumstances, where: str) -> list[Problem]:
+    judged = to_json(package.manifest.flow)
+    fix = f"{_produce(here.experiment)} --environment {here.environment}, then llmops register {here.experiment}"
+    return [
+        Problem(
+            what=f"the environment lays other {key} over the flow than this version was judged with",
+            where=where,
+            found=json.dumps(here.overrides[key], sort_keys=True),
+            expected=json.dumps(judged[key], sort_keys=True),
+            fix=f"{fix}, or remove it from the environment's `overrides`.",
+        )
+        for key in _OVERLAYS
+        if key in here.overrides and merge(judged[key], here.overrides[key]) != judged[key]
+    ]
 
 
 def _missing_patience(requires: Requires, here: Circumstances, where: str) -> list[Problem]:

@@ -11,14 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from llmops.backends.local.workers import find_requirements
 from llmops.backends.protocols import FlowSource, Registry
 from llmops.core import gate
 from llmops.core.documents import from_json
-from llmops.delivery.requirements_lock import list_versions, lock_requirements
+from llmops.delivery.requirements_lock import Interpreter, read_interpreter
 from llmops.delivery.secret_files import find_secrets
 from llmops.errors import Problem, UsageError
 from llmops.flows.baseline import materialise
@@ -62,8 +64,8 @@ class Package(NamedTuple):
 
 
 def content_digest(ref: FlowRef) -> str:
-    """Name the content of a flow with its variants: what a registry counts as one version."""
-    return digest_with_overlay(ref.digest, ref.variants)
+    """Name the content of a flow with all that overlays it: what a registry counts as one version."""
+    return digest_with_overlay(ref.digest, ref.overlay)
 
 
 def sha256_of(content: bytes) -> str:
@@ -75,7 +77,15 @@ def sha256_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def build_package(source: FlowSource, *, model: str, proof: Proof | None, without_verdict: str, into: Path) -> Manifest:
+def build_package(
+    source: FlowSource,
+    *,
+    model: str,
+    proof: Proof | None,
+    without_verdict: str,
+    into: Path,
+    find_python: Callable[[Path], str] = lambda _: sys.executable,
+) -> Manifest:
     """Write a package.
 
     Args:
@@ -84,6 +94,8 @@ def build_package(source: FlowSource, *, model: str, proof: Proof | None, withou
         proof: the verdict that speaks for it.
         without_verdict: why there is none.
         into: an empty folder.
+        find_python: from the project folder in the package to the interpreter that runs the flow; what is installed
+            there is what its requirements are pinned to.
 
     Raises:
         UsageError: a file of the flow is a secret, cannot be read, or changed meanwhile.
@@ -91,8 +103,9 @@ def build_package(source: FlowSource, *, model: str, proof: Proof | None, withou
     secrets = find_secrets(source.tree, source.closure)
     if secrets:
         raise UsageError(*secrets)
-    materialise(source.tree, source.closure, into / _FLOW)
-    lock = _write_lock(source, into)
+    root = materialise(source.tree, source.closure, into / _FLOW)
+    interpreter = read_interpreter(find_python(root))
+    lock = _write_lock(find_requirements(root, source.flow), interpreter, into)
     if proof:
         (into / VERDICT).write_bytes(proof.content)
     run = proof.verdict.candidate.run if proof else None
@@ -115,7 +128,7 @@ def build_package(source: FlowSource, *, model: str, proof: Proof | None, withou
         evaluators=proof.verdict.candidate.evaluators if proof else {},
         verdict=proof.verdict.id if proof else "",
         without_verdict=without_verdict,
-        versions={**(run.versions if run else {}), **list_versions()},
+        versions={**(run.versions if run else {}), **interpreter.versions()},
     )
     write_record(into / MANIFEST, manifest)
     if _flow_digest(manifest) != source.ref.digest:
@@ -228,13 +241,11 @@ def _read_evidence(content: bytes, evidence: EvidenceRef, model: ModelRecord) ->
     return Proof(verdict, content)
 
 
-def _write_lock(source: FlowSource, into: Path) -> str:
-    """Pin the flow's `requirements.txt`; without one there is nothing to pin."""
-    written = source.closure.files.get("requirements.txt")
-    if written is None:
+def _write_lock(requirements: Path | None, interpreter: Interpreter, into: Path) -> str:
+    """Pin the flow's requirements; without any there is nothing to pin."""
+    if requirements is None:
         return ""
-    text = b"".join(source.tree.chunks(written.path)).decode("utf-8-sig", "replace")
-    write_text(into / LOCK, lock_requirements(text))
+    write_text(into / LOCK, interpreter.lock(requirements.read_text(encoding="utf-8-sig", errors="replace")))
     return LOCK
 
 

@@ -49,7 +49,7 @@ def digest_closure(tree: FileTree, closure: Closure) -> str:
 
 
 def digest_with_overlay(digest: str, overlay: Mapping[str, str]) -> str:
-    """Combine a digest with what overlays the flow, for instance node to variant.
+    """Combine a digest with what overlays the flow, see `FlowRef.overlay`.
 
     Returns:
         The digest itself when there is no overlay; else the SHA-256 over `llmops overlay 1` and a newline, the digest,

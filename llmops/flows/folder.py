@@ -14,7 +14,7 @@ from typing import Any
 from llmops.errors import LlmopsError, Problem, UsageError, near_match
 from llmops.flows.callables import entry_connections, entry_inputs, is_callable, read_callable
 from llmops.flows.definition import Definition, parse_definition, parse_front_matter
-from llmops.flows.ignore import CACHE_NAMES
+from llmops.flows.ignore import IgnoreRules
 from llmops.flows.model import ConnectionUse, Flow, FlowInput, NodeVariants, Reference
 from llmops.flows.nodes import find_connections, list_nodes, outside_sources
 from llmops.flows.tree import FileTree, WorkingTree, follow, in_project, kind_behind, read, show
@@ -73,8 +73,11 @@ def relative_to(root: Path, path: str) -> str:
 
 
 def find_flows(tree: FileTree) -> list[str]:
-    """List the folders of the project that hold a flow, sorted, relative to the project folder."""
-    return sorted(_find_flows(tree, tree.prefix))
+    """List the folders of the project that hold a flow, sorted, relative to the project folder.
+
+    Folders that are caches, or that the ignore files leave out, are not looked into.
+    """
+    return sorted(_find_flows(tree, tree.prefix, IgnoreRules(tree)))
 
 
 def validate_variants(flow: Flow, variants: Mapping[str, str]) -> None:
@@ -190,13 +193,14 @@ def _describe_missing(tree: FileTree, path: str) -> LlmopsError:
     )
 
 
-def _find_flows(tree: FileTree, folder: str) -> Iterator[str]:
+def _find_flows(tree: FileTree, folder: str, rules: IgnoreRules) -> Iterator[str]:
     entries = tree.list(folder)
     if any(name in DEFINITION_FILES or name.endswith(".prompty") for name in entries):
         yield show(tree, folder)
     for name, kind in entries.items():
-        if kind == "folder" and name not in CACHE_NAMES:
-            yield from _find_flows(tree, posixpath.join(folder, name))
+        place = posixpath.join(folder, name)
+        if kind == "folder" and rules.leaves_out(place, is_folder=True) is None:
+            yield from _find_flows(tree, place, rules)
 
 
 def _check_variant(flow: Flow, node: str, variant: str) -> Iterator[Problem]:

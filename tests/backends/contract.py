@@ -358,6 +358,11 @@ class EndpointsContract:
         windows = stage.endpoints.measure(name, start=stage.now() - 2e6, end=stage.now() - 1e6)
         assert all(window.requests == 0 and not window.latency_s for window in windows.values())
 
+    def test_without_consent_no_live_request_is_kept(self, stage: Stage) -> None:
+        endpoint, start = stage.served(), stage.now()
+        stage.endpoints.score(endpoint, {"question": "private"})
+        assert not any(stage.endpoints.read_captured(endpoint, start=start, end=start + 60, limit=9).values())
+
     def test_logs_are_text(self, stage: Stage) -> None:
         assert isinstance(stage.endpoints.read_logs(stage.served(), "first"), str)
 

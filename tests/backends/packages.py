@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from llmops.backends.protocols import FlowSource
 from llmops.delivery.package import build_package
@@ -57,6 +58,16 @@ node_variants:
 nodes:
 - {name: summarise, use_variants: true}
 """
+GREETER = """\
+import os
+
+class Greeter:
+    def __init__(self, greeting: str):
+        self.greeting = greeting
+
+    def __call__(self, question: str):
+        return {"answer": f"{self.greeting} {question}", "python": os.environ.get("STARTED_BY", "")}
+"""
 
 
 def echo_flow(root: Path, version: str = "one ") -> Path:
@@ -78,11 +89,27 @@ def llm_flow(root: Path) -> Path:
     return folder
 
 
-def package(flow: Path, into: Path, *, model: str = "echo", variants: dict[str, str] | None = None) -> Manifest:
-    """Package a flow of a project whose root is two folders up."""
+def greeter_flow(root: Path) -> Path:
+    """Write a class that is a flow, greets as its `init` says, and tells which variable its Python was started with."""
+    folder = root / "flows" / "greeter"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "main.py").write_text(GREETER)
+    return folder
+
+
+def package(flow: Path, into: Path, *, model: str = "echo", entry: str = "", **overlay: Any) -> Manifest:
+    """Package a flow of a project whose root is two folders up.
+
+    Args:
+        flow: its folder.
+        into: a folder that does not exist.
+        model: name of the model.
+        entry: `file:name` of a callable in the folder.
+        overlay: what `FlowRef` holds beside the digest, for instance `variants`.
+    """
     tree = WorkingTree(flow.parents[1])
-    closure = find_closure(tree, read_flow_in(tree, f"flows/{flow.name}"))
-    ref = FlowRef(path=closure.flow.path, digest=digest_closure(tree, closure), variants=variants or {})
+    closure = find_closure(tree, read_flow_in(tree, f"flows/{flow.name}" + (f"/{entry}" if entry else "")))
+    ref = FlowRef(path=closure.flow.path, digest=digest_closure(tree, closure), **overlay)
     into.mkdir(parents=True)
     source = FlowSource(ref=ref, tree=tree, closure=closure)
     return build_package(source, model=model, proof=None, without_verdict="a test", into=into)

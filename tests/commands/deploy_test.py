@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from llmops.backends.fake import Behaviour, Fault, Killed
 from llmops.backends.protocols import Answer
 from llmops.errors import UsageError
-from tests.commands.shop import Shop
+from tests.commands.shop import ENVIRONMENT, Shop, right
 
 
 def test_a_registered_version_is_proven_and_gets_all_traffic(shop: Shop) -> None:
@@ -115,3 +118,56 @@ def _right(inputs: object) -> Answer:
 def _concerns(shop: Shop) -> list[str]:
     places = shop.status()["places"]
     return [concern["fix"] for place in places for concern in place["concerns"] if concern["fix"]]
+
+
+TONE = """\
+  tone:
+    flow: judges/tone.py:judge
+    column_mapping: {answer: "${run.outputs.answer}"}
+    metrics: {polite: {score: polite, kind: proportion}}
+gate:
+"""
+LIVE_SCORES = """\
+  live_scores: {capture_percent: 50, limits: [{metric: METRIC, min: 0.5, max_drop: 0.2}], min_answers: 3, max_answers: 5}
+"""
+
+
+def _watch_live_answers(shop: Shop, metric: str = "tone.polite") -> None:
+    """Let an evaluator that needs no right answer score live answers in dev, whose first version is polite."""
+    shop.project.write("judges/tone.py", "def judge(answer):\n    return {'polite': int('rude' not in answer)}\n")
+    shop.project.replace("config/experiments/tiny.yaml", "gate:\n", TONE)
+    environment = ENVIRONMENT.replace("bake_s: 20", "bake_s: 30") + LIVE_SCORES.replace("METRIC", metric)
+    shop.project.write("config/environments/dev.yaml", environment)
+    shop.backend.live_inputs = {"question": "live"}
+    shop.check()
+    shop.register()
+
+
+def _rude_to_users(inputs: Mapping[str, Any]) -> Answer:
+    return Answer(status=200, outputs={"answer": "rude"}) if inputs["question"] == "live" else right(inputs)
+
+
+def test_a_version_whose_live_answers_score_worse_is_turned_back_in_its_first_step(shop: Shop) -> None:
+    _watch_live_answers(shop)
+    assert shop.deploy() == 0
+    assert "scored 5 live answers: tone.polite 1" in shop.rollouts()[-1]["steps"][-2]["result"]
+    shop.change_flow()
+    shop.behave(shop.register()["digest"], Behaviour(answer=_rude_to_users))
+    assert shop.deploy() == 10
+    assert "tone.polite of live answers is 0, under 0.5" in shop.rollouts()[-1]["reason"]
+    assert shop.serving() == {"1": 100}
+
+
+def test_a_limit_on_live_answers_that_needs_a_right_answer_is_refused_before_anything_is_made(shop: Shop) -> None:
+    _watch_live_answers(shop, "quality.accuracy")
+    with pytest.raises(UsageError) as refusal:
+        shop.deploy()
+    assert "quality.column_mapping.expected" in str(refusal.value)
+    assert shop.backend.see("tiny-dev") is None
+
+
+def test_live_answers_are_not_scored_without_the_consent_to_keep_them(shop: Shop) -> None:
+    _watch_live_answers(shop)
+    shop.project.replace("config/environments/dev.yaml", "capture_percent: 50", "capture_percent: 0")
+    with pytest.raises(UsageError, match="limits on live answers, and no answer is kept"):
+        shop.deploy()

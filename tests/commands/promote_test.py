@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from llmops.errors import UsageError
+from llmops.hosts.github import GITHUB
 from tests.commands.shop import ENVIRONMENT, Shop
+from tests.hosts.surroundings import read_outputs
 
 
 def _in_dev(shop: Shop, prod: str = "") -> None:
@@ -26,6 +28,19 @@ def test_the_version_that_serves_in_dev_serves_in_prod_by_digest(shop: Shop) -> 
     assert dev
     assert prod
     assert {one.digest for one in dev.deployments.values()} == {one.digest for one in prod.deployments.values()}
+
+
+def test_the_version_that_was_approved_must_still_be_the_one_that_serves(shop: Shop) -> None:
+    _in_dev(shop)
+    shop.change_flow()
+    shop.register()
+    assert shop.deploy("dev") == 0
+    with pytest.raises(UsageError) as refusal:
+        shop.promote(version="1")
+    assert "version 1 is not what serves in environment 'dev'" in str(refusal.value)
+    assert "version 2 with all traffic" in str(refusal.value)
+    assert shop.serving("prod") == {}
+    assert shop.promote(version="2") == 0
 
 
 def test_promoting_twice_says_already_so(shop: Shop) -> None:
@@ -53,6 +68,11 @@ def test_a_canary_half_way_cannot_be_promoted(shop: Shop) -> None:
         ("{datasets: [more]}", "no passing verdict over the data set 'more'", "llmops check tiny --dataset more"),
         ("{approvals: 2}", "not enough approvals", "--approved-by NAME"),
         ("{min_bake_s: 3600}", "it has not served long enough where it comes from", "Run the same command again in"),
+        (
+            "{}\noverrides: {tiny: {python: other}}",
+            "the environment lays other python over the flow",
+            "llmops check tiny",
+        ),
         ("{max_age_s: 1}", "no passing verdict that counts", "llmops check tiny"),
     ],
 )
@@ -83,9 +103,11 @@ def test_the_evidence_pack_shows_what_changes_and_promotes_nothing(shop: Shop, t
     shop.change_flow("# a new line for users\n")
     shop.register()
     assert shop.deploy("dev") == 0
+    shop.host, shop.env["GITHUB_OUTPUT"] = GITHUB, str(tmp_path / "outputs")
     assert shop.promote(evidence=tmp_path / "pack") == 0
     page = (tmp_path / "pack/evidence.md").read_text(encoding="utf-8")
     assert "# Promote tiny version 2 from dev to prod" in page
+    assert read_outputs(tmp_path / "outputs")["version"] == "2"
     assert "+# a new line for users" in page
     assert "| quality.accuracy | 1 (" in page
     assert "- not enough approvals (found: 0)" in page

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import venv
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from llmops.errors import UsageError
-from tests.commands.shop import Shop
+from tests.commands.shop import ENVIRONMENT, Shop
 
 
 def test_a_flow_that_passed_becomes_version_1_with_its_verdict(shop: Shop) -> None:
@@ -87,6 +88,43 @@ def test_requirements_are_pinned_with_all_that_they_need(shop: Shop) -> None:
     shop.register()
     lines = (shop.packages()[0] / "requirements.lock").read_text(encoding="utf-8").splitlines()
     assert [line.partition("==")[0] for line in lines] == ["jinja2", "markupsafe", "not-installed-anywhere>=1"]
+
+
+def test_requirements_are_pinned_to_what_the_flows_own_python_has(shop: Shop) -> None:
+    venv.create(shop.project.root / "own", with_pip=False, system_site_packages=True)
+    (packages,) = (shop.project.root / "own/lib").glob("*/site-packages")
+    (packages / "greeting-9.9.dist-info").mkdir()
+    (packages / "greeting-9.9.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: greeting\nVersion: 9.9\n")
+    shop.project.write("flows/answer/requirements.txt", "greeting\n")
+    shop.project.replace(
+        "config/experiments/tiny.yaml", "flow: flows/answer\n", "flow: flows/answer\npython: own/bin/python\n"
+    )
+    shop.register(without_verdict="a test")
+    assert (shop.packages()[0] / "requirements.lock").read_text(encoding="utf-8") == "greeting==9.9\n"
+
+
+def test_what_overlays_the_flow_is_part_of_the_content_that_was_judged(shop: Shop) -> None:
+    plain = shop.register()
+    shop.project.replace(
+        "config/experiments/tiny.yaml",
+        "flow: flows/answer\n",
+        "flow: flows/answer\nenvironment_variables: {TONE: mild}\n",
+    )
+    with pytest.raises(UsageError, match="no verdict for this very content"):
+        shop.register()
+    shop.check()
+    assert shop.register()["digest"] != plain["digest"]
+    assert shop.show()["manifest"]["flow"]["environment_variables"] == ["TONE"]
+
+
+def test_a_version_is_not_deployed_without_a_variable_that_it_was_judged_with(shop: Shop) -> None:
+    name = "config/experiments/tiny.yaml"
+    shop.project.replace(name, "flow: flows/answer\n", "flow: flows/answer\nenvironment_variables: {TONE: mild}\n")
+    shop.register(without_verdict="a test")
+    shop.project.write("config/environments/dev.yaml", ENVIRONMENT + "requires: {verdict: false}\n")
+    shop.project.replace(name, "environment_variables: {TONE: mild}\n", "")
+    with pytest.raises(UsageError, match="no longer sets an environment variable"):
+        shop.deploy()
 
 
 def test_the_snapshot_of_a_run_is_registered_from_its_commit_when_the_files_have_changed(shop: Shop) -> None:

@@ -63,7 +63,7 @@ def said(shown: dict[str, Any]) -> list[str]:
     return [line["outputs"]["said"] for line in shown["lines"]]
 
 
-CASES = {
+CASES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "flow": ({}, ["one north . None", "two north . None"]),
     "data": ({"data": "../more.jsonl"}, ["three north . None"]),
     "column_mapping": ({"column_mapping": {"word": "${data.text}"}}, ["uno north . None", "due north . None"]),

@@ -23,6 +23,8 @@ from llmops.commands.status import status
 from llmops.commands.targets import Tools
 from llmops.config.layers import Options
 from llmops.config.model import Environment
+from llmops.hosts.detect import NONE
+from llmops.hosts.host import Host
 from tests.projects import TinyProject, make_project
 
 ENVIRONMENT = """\
@@ -54,7 +56,7 @@ class Shop:
 
     Attributes:
         out: what was written to standard output, one entry per command; said: to standard error.
-        faults: of the next driver.
+        faults: of the next driver; host: the CI system around the commands.
     """
 
     project: TinyProject
@@ -63,11 +65,18 @@ class Shop:
     out: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
     faults: Sequence[Fault] = ()
+    host: Host = NONE
 
     @property
     def context(self) -> Context:
         return Context(
-            folder=self.project.root, env=self.env, write=self.out.append, say=self.said.append, progress=Silence()
+            folder=self.project.root,
+            env=self.env,
+            write=self.out.append,
+            command=self.out.append,
+            say=self.said.append,
+            progress=Silence(),
+            host=self.host,
         )
 
     @property
@@ -98,13 +107,16 @@ class Shop:
             **chosen,
         )
 
-    def promote(self, *, approvals: Sequence[str] = (), evidence: Path | None = None) -> int:
+    def promote(
+        self, *, version: str | None = None, approvals: Sequence[str] = (), evidence: Path | None = None
+    ) -> int:
         return promote(
             context=self.context,
             tools=self.tools,
             experiment="tiny",
             source="dev",
             to="prod",
+            version=version,
             approvals=approvals,
             evidence=evidence,
             strategy=None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from llmops.backends.fake import Behaviour, Fault, Killed
 from llmops.backends.protocols import Answer
-from llmops.core.release_rules import Rollout
+from llmops.core.release_rules import LiveScores, Rollout, ScoreLimit
 from llmops.delivery.driver import Driver, Result
 from tests.delivery.worlds import ENDPOINT, RULES, World, digest_of, wanted
 
@@ -113,7 +113,12 @@ def _wrong_names(_: Mapping[str, object]) -> Answer:
     return Answer(status=200, outputs={"other": 1})
 
 
+def _rude_to_users(inputs: Mapping[str, object]) -> Answer:
+    return Answer(status=200, outputs=dict(inputs) if "row" in inputs else {"rude": 1})
+
+
 MIRRORED = replace(RULES, mirror_percent=20, mirror_s=15)
+SCORED = replace(RULES, live_scores=LiveScores(capture_percent=50, limits=[ScoreLimit(metric="quality.polite", min=1)]))
 DROPPED = replace(RULES, keep_failed=False)
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -133,6 +138,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "failed blue-green over a split by hand": Scenario(
         _split_by_hand, deploy(3, strategy="blue-green"), {"1": 30, "2": 70}, 10, previous="1", is_by_hand=True
     ),
+    "upgrade with live scores": Scenario(_first, deploy(2, SCORED), {"2": 100}, previous="1"),
+    "failed live scores": Scenario(_first_and(2, Behaviour(answer=_rude_to_users)), deploy(2, SCORED), {"1": 100}, 10),
+    "answers that never end": Scenario(_first_and(2, Behaviour(hang_rate=1.0)), deploy(2), {"1": 100}, 10),
     "slow version": Scenario(_first_and(2, Behaviour(latency_s=1.0)), deploy(2), {"1": 100}, 10),
     "roll back": Scenario(_second, roll_back(), {"1": 100}),
     "roll back of a deploy that died": Scenario(_half_way, roll_back(), {"2": 100}, previous="1"),

@@ -85,6 +85,17 @@ class ScriptedJudge:
             self.endpoints.backend.behaviours[digest] = Behaviour(fate="unhealthy")
         return Judgement(exit_code=self.gates.get(digest, 0), sentence="gate", verdict=f"verdict-{deployment}")
 
+    def score_live(
+        self, deployment: str, previous: str, start: float, end: float, keep: Callable[[], None]
+    ) -> Judgement:
+        """See `Judge.score_live`."""
+        del previous
+        keep()
+        read = partial(self.endpoints.read_captured, self.endpoint, start=start, end=end, limit=5)
+        answers = retry(read, self.endpoints.backend.clock).get(deployment, ())
+        is_good = not any("rude" in answer.outputs for answer in answers)
+        return Judgement(exit_code=0 if answers and is_good else 10, sentence=f"{len(answers)} live answers scored")
+
     def _ask(self, deployment: str, row: int) -> Answer:
         ask = partial(self.endpoints.score, self.endpoint, {"row": row}, deployment=deployment)
         return retry(ask, self.endpoints.backend.clock)
@@ -192,7 +203,7 @@ def _find_problem(endpoint: Endpoint, *, served: bool, evaluated: set[tuple[str,
 def _request(registry: FakeRegistry, name: str, tags: Mapping[str, str]) -> DeploymentRequest:
     version = int(tags["llmops.version"])
     retry(lambda: registry.find("web", str(version)), registry.backend.clock)
-    return DeploymentRequest(name=name, model=model_of(version), package=Path(), tags=tags)
+    return DeploymentRequest(name=name, model=model_of(version), package=Path(), tags=tags, capture_percent=100)
 
 
 def wanted(version: int, **changes: object) -> Wanted:

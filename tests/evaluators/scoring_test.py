@@ -44,10 +44,22 @@ def test_repeats_are_averaged_within_their_row() -> None:
     assert row.scores == {"quality.correct": 0.5}
 
 
+def test_an_average_is_never_beyond_what_it_averages() -> None:
+    lines = [line(0, repeat=repeat) for repeat in range(3)]
+    (row,) = rows(lines, quality=[line(0, repeat=repeat, share=0.1) for repeat in range(3)])
+    assert row.scores == {"quality.share": 0.1}
+
+
+def test_a_number_that_is_too_large_to_be_added_up_is_no_score() -> None:
+    (row,) = rows([line(0)], quality=[line(0, huge=1e308, larger=10**400, right=0.25)])
+    assert row.scores == {"quality.right": 0.25}
+
+
 def test_one_failed_repeat_makes_the_row_a_failed_one() -> None:
     lines = [line(0, repeat=0), line(0, "failed", repeat=1)]
     (row,) = rows(lines, quality=[line(0, repeat=0, correct=1)])
-    assert (row.status, row.scores) == ("failed", {})
+    assert (row.status, row.failed_share) == ("failed", 0.5)
+    assert row.scores == {"quality.correct": 1.0}
 
 
 def test_text_and_nan_are_no_scores() -> None:

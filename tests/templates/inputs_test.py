@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from llmops.cli import _build_parser
+from llmops.cli.main import build_parser
 from tools.check_templates import azure_files, github_files, scripts_of
 
 PIPELINES = ("pull-request", "evaluate", "release", "promote", "rollback")
@@ -25,7 +25,7 @@ def read(path: Path) -> Any:
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    choices = (action.choices for action in _build_parser()._actions)
+    choices = (action.choices for action in build_parser()._actions)
     return next(dict(found) for found in choices if isinstance(found, dict))
 
 

@@ -73,21 +73,27 @@ def find_python(source: FlowSource, root: Path, state: Path, env: Mapping[str, s
         return sys.executable
     if wanted != AUTO:
         return interpreter(wanted, root=state.parent, flow=flow.name)
+    requirements = find_requirements(root, flow)
+    if requirements is None:
+        raise UsageError.of(
+            "python: auto, but the flow has no requirements.txt",
+            where=flow.name,
+            expected="requirements.txt in the flow's folder, or beside the module of a callable",
+            fix="Add it, or name a Python.",
+        )
     environments = Environments(folder=state / "environments", env=env)
-    return str(environments.build(_requirements_of(root, flow), flow=flow.name, flow_digest=source.ref.digest))
+    return str(environments.build(requirements, flow=flow.name, flow_digest=source.ref.digest))
 
 
-def _requirements_of(root: Path, flow: Flow) -> Path:
-    """Find the flow's requirements: in its folder, or beside the module of a callable."""
+def find_requirements(root: Path, flow: Flow) -> Path | None:
+    """Find the flow's requirements: in its folder, or beside the module of a callable; None when it has none.
+
+    Args:
+        root: the project folder in a copy of the flow.
+        flow: the flow.
+    """
     folder = root / flow.path
     if not flow.definition:
         folder = root / posixpath.dirname(flow.entry.partition(":")[0].replace(".", "/"))
-    for place in (folder / "requirements.txt", root / "src" / folder.relative_to(root) / "requirements.txt"):
-        if place.is_file():
-            return place
-    raise UsageError.of(
-        "python: auto, but the flow has no requirements.txt",
-        where=flow.name,
-        expected="requirements.txt in the flow's folder, or beside the module of a callable",
-        fix="Add it, or name a Python.",
-    )
+    places = (folder / "requirements.txt", root / "src" / folder.relative_to(root) / "requirements.txt")
+    return next((place for place in places if place.is_file()), None)

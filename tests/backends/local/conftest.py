@@ -45,12 +45,12 @@ class Place:
         """As a new driver sees them."""
         return LocalEndpoints(self.root / ".llmops" / "endpoints", self.environment, self.env)
 
-    def register(self, flow: Path, *, variants: dict[str, str] | None = None) -> ModelRecord:
+    def register(self, flow: Path, *, entry: str = "", **overlay: Any) -> ModelRecord:
         into = self.root / "packages" / str(len(list(self.root.glob("packages/*"))))
-        manifest = package(flow, into, variants=variants)
+        manifest = package(flow, into, entry=entry, **overlay)
         return self.registry.register(into, name="echo", digest=manifest.digest, created_by="a test")
 
-    def deploy(self, name: str, model: ModelRecord, **settings: Any) -> None:
+    def deploy(self, name: str, model: ModelRecord, *, capture_percent: int = 0, **settings: Any) -> None:
         connections = resolve_connections(self.connections, self.env)
         request = DeploymentRequest(
             name=name,
@@ -58,6 +58,7 @@ class Place:
             package=self.registry.fetch(model),
             connections=connections,
             settings=settings,
+            capture_percent=capture_percent,
         )
         self.endpoints.ensure_endpoint(NAME, tags={})
         self.endpoints.create_deployment(NAME, request)

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ from llmops.config.model import Connection
 from llmops.core.endpoint import Lease, Window
 from llmops.errors import LeaseHeldError, LeaseLostError, UsageError
 from tests.backends.local.conftest import NAME, Place, wait_for
-from tests.backends.packages import echo_flow, llm_flow
+from tests.backends.packages import echo_flow, greeter_flow, llm_flow
 
 STREAM = """\
 import os
@@ -139,6 +140,45 @@ def test_windows_count_live_requests_only(pair: Place) -> None:
     window = pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())["first"]
     assert (window.requests, window.errors, sorted(window.latency_s)) == (2, 1, [50, 95, 99])
     assert "second" not in pair.endpoints.measure(NAME, start=start, end=pair.endpoints.now())
+
+
+def test_copies_to_the_mirror_count_in_its_window(pair: Place) -> None:
+    start = pair.endpoints.now()
+    pair.endpoints.update_endpoint(NAME, mirror={"second": 100})
+    for _ in range(3):
+        pair.ask("mirrored")
+    wait_for(lambda: _window(pair, "second", start).requests == 3)
+
+
+def test_a_request_without_an_answer_waits_in_the_window_until_it_has_one(pair: Place) -> None:
+    start = pair.endpoints.now()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(pair.ask, "sleep:2")
+        wait_for(lambda: len(_window(pair, "first", start).waiting_s) == 1)
+        assert _window(pair, "first", start).requests == 0
+        asked.result()
+    assert (_window(pair, "first", start).requests, _window(pair, "first", start).waiting_s) == (1, [])
+
+
+def _window(place: Place, deployment: str, start: float) -> Window:
+    return place.endpoints.measure(NAME, start=start, end=start + 60).get(deployment, Window())
+
+
+def test_live_answers_are_kept_with_consent_for_this_user_only_until_the_deployment_goes(place: Place) -> None:
+    place.deploy("first", place.register(echo_flow(place.root)), capture_percent=50)
+    place.wait_until("first", "healthy")
+    place.endpoints.update_endpoint(NAME, traffic={"first": 100})
+    start = place.endpoints.now()
+    for question in ("a", "b", "raise:no", "c", "d"):
+        place.ask(question)
+    place.ask("addressed", deployment="first")
+    kept = place.endpoints.read_captured(NAME, start=start, end=start + 60, limit=9)["first"]
+    assert [(one.inputs["question"], one.outputs["answer"]) for one in kept] == [("b", "one b"), ("d", "one d")]
+    assert len(place.endpoints.read_captured(NAME, start=start, end=start + 60, limit=1)["first"]) == 1
+    assert place.endpoints.places(NAME).captured.stat().st_mode & 0o777 == 0o600
+    place.endpoints.update_endpoint(NAME, traffic={})
+    place.endpoints.delete_deployment(NAME, "first")
+    assert place.endpoints.read_captured(NAME, start=start, end=start + 60, limit=9) == {}
 
 
 def test_wrong_inputs_are_the_callers_error_and_what_a_node_raises_is_the_flows(pair: Place) -> None:
@@ -293,6 +333,35 @@ def test_an_llm_node_answers_with_the_stand_in_model_and_the_chosen_variant(plac
     assert answer.status == 200
     assert answer.outputs is not None
     assert answer.outputs["summary"]
+
+
+def test_what_overlays_nodes_where_a_version_was_judged_overlays_them_where_it_serves(place: Place) -> None:
+    place.connections["other"] = Connection(type="stand_in")
+    place.deploy("first", place.register(llm_flow(place.root), nodes={"summarise": {"connection": "other"}}))
+    place.wait_until("first", "healthy")
+    answer = place.endpoints.score(NAME, {"text": "A quiet ferry crosses the bay."}, deployment="first")
+    assert (answer.status, bool(answer.outputs and answer.outputs["summary"])) == (200, True)
+
+
+def test_a_version_serves_with_the_init_and_in_the_python_that_it_was_judged_with(place: Place) -> None:
+    own = place.root / "own-python"
+    own.write_text(f'#!/bin/sh\nSTARTED_BY=own exec {sys.executable} "$@"\n')
+    own.chmod(0o755)
+    flow = greeter_flow(place.root)
+    place.deploy(
+        "first", place.register(flow, entry="main.py:Greeter", init={"greeting": "Good day,"}, python="own-python")
+    )
+    place.wait_until("first", "healthy")
+    reply = place.ask("Ana", deployment="first")
+    assert (reply["answer"], reply["python"]) == ("Good day, Ana", "own")
+
+
+def test_a_python_that_is_not_there_is_why_a_deployment_fails(place: Place) -> None:
+    place.deploy("first", place.register(echo_flow(place.root), python="nobody/python"))
+    place.wait_until("first", "failed")
+    observed = place.endpoints.observe(NAME)
+    assert observed
+    assert "no such Python" in observed.deployments["first"].message
 
 
 def test_secrets_are_in_no_file_and_no_argument(place: Place) -> None:

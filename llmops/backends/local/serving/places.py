@@ -19,6 +19,11 @@ class Places:
     folder: Path
 
     @property
+    def state(self) -> Path:
+        """The project's `.llmops/` folder."""
+        return self.folder.parents[1]
+
+    @property
     def router(self) -> Path:
         """Process id, port and token of the router that runs; the user's alone."""
         return self.folder / "router.json"
@@ -37,6 +42,11 @@ class Places:
     def requests(self) -> Path:
         """What became of each request."""
         return self.folder / "requests.sqlite"
+
+    @property
+    def captured(self) -> Path:
+        """Live requests with their answers, where there is consent."""
+        return self.folder / "captured.sqlite"
 
     def deployment(self, folder: str) -> Path:
         """The folder of one deployment."""

@@ -53,19 +53,29 @@ def append(path: Path, requests: Sequence[LoggedRequest]) -> None:
         db.execute("DELETE FROM requests WHERE rowid <= (SELECT MAX(rowid) FROM requests) - ?", (_KEPT,))
 
 
-def measure(path: Path, *, start: float, end: float) -> Mapping[str, Window]:
-    """Summarise the live requests that ended from `start` on and before `end`, by deployment."""
-    if not path.exists():
-        return {}
+def measure(
+    path: Path, *, start: float, end: float, pending: Mapping[str, Sequence[float]], now: float
+) -> Mapping[str, Window]:
+    """Summarise the live requests and mirrored copies that came from `start` on and before `end`, by deployment.
+
+    Args:
+        path: of the file.
+        start, end: seconds since the epoch.
+        pending: deployment to when each request came that has no answer yet.
+        now: seconds since the epoch.
+    """
     query = (
         "SELECT deployment, status >= ? OR status = ? OR flow_failed, duration_s FROM requests "
-        "WHERE ended_at >= ? AND ended_at < ? AND kind = 'live' ORDER BY duration_s"
+        "WHERE ended_at >= ? AND ended_at - duration_s >= ? AND ended_at - duration_s < ? AND kind <> 'addressed'"
     )
-    by_deployment: dict[str, list[tuple[bool, float]]] = {}
-    with _open(path) as db:
-        for deployment, is_error, duration_s in db.execute(query, (_FIRST_ERROR, NO_ANSWER, start, end)):
-            by_deployment.setdefault(deployment, []).append((is_error, duration_s))
-    return {name: _summarise(requests) for name, requests in by_deployment.items()}
+    answered: dict[str, list[tuple[bool, float]]] = {}
+    if path.exists():
+        with _open(path) as db:
+            for deployment, is_error, duration_s in db.execute(query, (_FIRST_ERROR, NO_ANSWER, start, start, end)):
+                answered.setdefault(deployment, []).append((is_error, duration_s))
+    waiting = {name: [now - came for came in moments if start <= came < end] for name, moments in pending.items()}
+    names = [name for name in answered.keys() | waiting.keys() if answered.get(name) or waiting.get(name)]
+    return {name: _summarise(answered.get(name, []), waiting.get(name, [])) for name in names}
 
 
 def tail(path: Path, *, count: int) -> Sequence[LoggedRequest]:
@@ -77,15 +87,23 @@ def tail(path: Path, *, count: int) -> Sequence[LoggedRequest]:
     return [LoggedRequest(*row) for row in reversed(rows)]
 
 
-def _summarise(requests: Sequence[tuple[bool, float]]) -> Window:
-    """Summarise requests sorted by duration; percentiles are nearest rank."""
+def _summarise(requests: Sequence[tuple[bool, float]], waiting_s: Sequence[float]) -> Window:
+    """Summarise requests; one that waits takes at least as long as it has waited, so it can only add to latency."""
     durations = [duration_s for _, duration_s in requests]
-    ranks = {percent: max(1, math.ceil(percent / 100 * len(durations))) for percent in PERCENTILES}
+    answered, all_known = _percentiles(durations), _percentiles([*durations, *waiting_s])
     return Window(
         requests=len(requests),
         errors=sum(is_error for is_error, _ in requests),
-        latency_s={percent: durations[rank - 1] for percent, rank in ranks.items()},
+        latency_s={percent: max(value, answered.get(percent, 0.0)) for percent, value in all_known.items()},
+        waiting_s=sorted(waiting_s),
     )
+
+
+def _percentiles(durations: Sequence[float]) -> Mapping[int, float]:
+    """Return percent to the duration of the nearest rank; nothing of nothing."""
+    ordered = sorted(durations)
+    ranks = {percent: max(1, math.ceil(percent / 100 * len(ordered))) for percent in PERCENTILES}
+    return {percent: ordered[rank - 1] for percent, rank in ranks.items()} if ordered else {}
 
 
 @contextlib.contextmanager

@@ -8,10 +8,11 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from llmops.backends.local.serving.captured import Captured, capture
 from llmops.backends.local.serving.request_log import NO_ANSWER, LoggedRequest, RequestKind
 from llmops.backends.local.serving.runtime import Runtime, private_from_json
 from llmops.backends.local.serving.served_deployment import SaturatedError, ServedDeployment, UnavailableError
@@ -28,6 +29,7 @@ REQUEST_ID_HEADER = b"x-request-id"
 FLOW_FAILED_HEADER = b"x-llmops-flow-failed"
 TOKEN_HEADER = b"x-llmops-token"
 ADMIN = "/-/"
+_OK = 200
 BODY_LIMIT = 64 * 2**20
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -61,6 +63,7 @@ class _Request:
 
     Attributes:
         status: what the caller was answered; `NO_ANSWER` until then.
+        came_at: seconds since the epoch.
         has_begun: whether the head of the answer is sent, so that no other answer can be.
     """
 
@@ -73,6 +76,7 @@ class _Request:
     status: int = NO_ANSWER
     has_begun: bool = False
     flow_failed: bool = False
+    came_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -121,6 +125,8 @@ class RouterApp:
                 await _answer(request, refusal.status, refusal.body, *refusal.headers)
         except GoneError:
             pass
+        finally:
+            self._runtime.pending.discard(request)
         if request.deployment and request.is_scored:
             self._log(request)
 
@@ -130,6 +136,7 @@ class RouterApp:
         self._check_key(headers)
         deployment = self._choose(request, headers.get(DEPLOYMENT_HEADER))
         if request.kind == "live" and request.is_scored:
+            self._runtime.pending.add(request)
             self._copy(request)
         gone = asyncio.ensure_future(_wait_until_gone(receive))
         try:
@@ -152,6 +159,7 @@ class RouterApp:
             else:
                 await _begin(request, answer.status, answer.headers, (b"content-length", b"%d" % len(body)))
                 await request.send({"type": "http.response.body", "body": body})
+                self._capture(request, deployment, body)
         finally:
             deployment.leave()
 
@@ -196,12 +204,13 @@ class RouterApp:
     async def _run_copy(self, copy: _Request, deployment: ServedDeployment) -> None:
         """Send a mirrored request; one that finds no free place is dropped, so that live ones never wait for it."""
         limit_s = deployment.settings.request_timeout_s
+        self._runtime.pending.add(copy)
         try:
             answer, body = await asyncio.wait_for(_exchange(copy, deployment, waits=False), limit_s)
             try:
-                if body is None:
-                    await asyncio.wait_for(answer.read(), limit_s)
+                whole = await asyncio.wait_for(answer.read(), limit_s) if body is None else body
                 copy.status = answer.status
+                self._capture(copy, deployment, whole)
             finally:
                 deployment.leave()
         except (SaturatedError, UnavailableError):
@@ -210,7 +219,20 @@ class RouterApp:
             copy.status = 502
         except asyncio.TimeoutError:
             copy.status = 504
+        finally:
+            self._runtime.pending.discard(copy)
         self._log(copy)
+
+    def _capture(self, request: _Request, deployment: ServedDeployment, body: bytes) -> None:
+        """Keep a request with its answer, if there is consent and it is this one's turn."""
+        is_live = request.status == _OK and request.is_scored and request.kind != "addressed"
+        if not is_live or not deployment.capture.take():
+            return
+        kept = capture(request.body, body)
+        if kept is not None:
+            took_s = time.perf_counter() - request.started
+            identifier = request.id.decode("ascii")
+            self._runtime.capture(Captured(request.came_at, request.deployment, identifier, *kept, took_s))
 
     def _log(self, request: _Request) -> None:
         self._runtime.log(
@@ -239,10 +261,11 @@ class RouterApp:
             raise Refused(404, "NotFound", "no such path")
         action = request.scope["path"][len(ADMIN) :]
         body = json.loads(await _read_body(receive) or b"{}")
+        pending: Mapping[str, Sequence[float]] = {}
         if action == "reload":
             await self._runtime.reload(private_from_json(body))
         elif action == "flush":
-            await self._runtime.flush()
+            pending = await self._runtime.flush()
         elif action == "stop":
             self._stop()
         elif action != "status":
@@ -250,7 +273,8 @@ class RouterApp:
         names = list(self._runtime.endpoint.deployments) if action == "status" else []
         described = await asyncio.gather(*map(self._runtime.describe, names))
         deployments = dict(zip(names, described, strict=True))
-        await _answer(request, 200, {"unequipped": self._runtime.unequipped(), "deployments": deployments})
+        facts = {"unequipped": self._runtime.unequipped(), "deployments": deployments, "pending": pending}
+        await _answer(request, 200, facts)
 
 
 def _request_id(scope: Scope) -> bytes:

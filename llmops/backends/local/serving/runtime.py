@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from llmops.backends.local.packages import copy_package, verify_package
-from llmops.backends.local.serving import request_log
+from llmops.backends.local.serving import captured, request_log
+from llmops.backends.local.serving.captured import Captured
+from llmops.backends.local.serving.interpreter import find_python
 from llmops.backends.local.serving.places import Places
 from llmops.backends.local.serving.request_log import LoggedRequest
 from llmops.backends.local.serving.served_deployment import ServedDeployment
@@ -17,6 +19,7 @@ from llmops.backends.local.serving.serving_process import FlowRefusedError, Serv
 from llmops.backends.local.serving.settings import read_settings
 from llmops.backends.local.serving.split import Sample, Split
 from llmops.backends.local.serving.store import EndpointStore, StoredDeployment, StoredEndpoint
+from llmops.backends.packages import copy_package, verify_package
 from llmops.engine.models import STAND_IN_KEY
 from llmops.engine.standin.process import StandInProcess
 from llmops.errors import BackendError, DeadlineError, UsageError
@@ -39,6 +42,13 @@ class Private:
     environment_variables: Mapping[str, str] = field(default_factory=dict)
 
 
+class Pending(Protocol):
+    """A live request, or a copy of one, that has no answer yet."""
+
+    deployment: str
+    came_at: float
+
+
 class Runtime:
     """What the router works with; lives in one event loop.
 
@@ -46,6 +56,9 @@ class Runtime:
         store: what is to be.
         private: deployment to what reached this process by its pipe; more comes with `reload`.
         latency_ms: of the stand-in model.
+
+    Attributes:
+        pending: requests on their way; the router adds and takes away.
     """
 
     def __init__(
@@ -56,13 +69,16 @@ class Runtime:
         self.endpoint = _require(store, name)
         self.split = Split(self.endpoint.traffic)
         self.mirror: tuple[str, Sample] | None = None
+        self.pending: set[Pending] = set()
         self._store = store
         self._private = dict(private)
         self._latency_ms = latency_ms
         self._stand_in: StandInProcess | None = None
         self._removals: dict[str, asyncio.Task[None]] = {}
         self._logged: list[LoggedRequest] = []
+        self._captured: list[Captured] = []
         self._flusher: asyncio.Task[None] | None = None
+        self._flushing = asyncio.Lock()
         self._reloading = asyncio.Lock()
         self._starting_model = asyncio.Lock()
 
@@ -107,11 +123,27 @@ class Runtime:
         """Remember what became of a request."""
         self._logged.append(request)
 
-    async def flush(self) -> None:
-        """Write what is remembered."""
-        batch, self._logged = self._logged, []
-        if batch:
-            await asyncio.to_thread(request_log.append, self.places.requests, batch)
+    def capture(self, answer: Captured) -> None:
+        """Remember a live request with its answer; the caller knows that there is consent."""
+        self._captured.append(answer)
+
+    async def flush(self) -> Mapping[str, Sequence[float]]:
+        """Write what is remembered.
+
+        Returns:
+            Deployment to when each request came that had no answer at that moment: it is written or in here, not both.
+        """
+        async with self._flushing:
+            waiting: dict[str, list[float]] = {}
+            for request in self.pending:
+                waiting.setdefault(request.deployment, []).append(request.came_at)
+            batch, self._logged = self._logged, []
+            answers, self._captured = self._captured, []
+            if batch:
+                await asyncio.to_thread(request_log.append, self.places.requests, batch)
+            if answers:
+                await asyncio.to_thread(captured.append, self.places.captured, answers, now=time.time())
+        return waiting
 
     async def stop(self) -> None:
         """End every process."""
@@ -133,6 +165,7 @@ class Runtime:
         log = self.places.serving_log(wanted.folder)
         deployment = ServedDeployment(
             name=name,
+            capture=Sample(wanted.capture_percent),
             settings=read_settings(wanted.settings, name),
             log=log,
             build_spec=lambda: self._build_spec(wanted),
@@ -152,6 +185,7 @@ class Runtime:
             await deployment.drain(timeout_s=min(_DRAIN_S, deployment.settings.request_timeout_s))
             await deployment.stop()
         await asyncio.to_thread(shutil.rmtree, self.places.deployment(wanted.folder), ignore_errors=True)
+        await asyncio.to_thread(captured.forget, self.places.captured, name)
         await asyncio.to_thread(self._store.remove, self.endpoint.name, name)
         self._private.pop(name, None)
         self._removals.pop(name, None)
@@ -162,7 +196,7 @@ class Runtime:
         secrets = [text for value in connections.values() for text in value["secrets"].values() if text != STAND_IN_KEY]
         try:
             return await asyncio.to_thread(self._lay_out, wanted, connections, private.environment_variables, secrets)
-        except (UsageError, OSError) as error:
+        except (UsageError, BackendError, OSError) as error:
             raise FlowRefusedError(str(error)) from error
 
     def _lay_out(
@@ -183,8 +217,10 @@ class Runtime:
             entry=manifest.entry,
             threads=settings.max_concurrent_requests,
             paths=list(dict.fromkeys([folder, *(project / root for root in manifest.import_roots)])),
-            python=settings.python,
+            python=find_python(manifest, run, settings, self.places.state),
+            init=manifest.flow.init,
             variants=manifest.flow.variants,
+            nodes=manifest.flow.nodes,
             connections=connections,
             environment_variables=variables,
             secrets=secrets,

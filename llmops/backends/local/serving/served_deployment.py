@@ -18,6 +18,7 @@ from llmops.backends.local.serving.serving_process import (
     ServingSpec,
 )
 from llmops.backends.local.serving.settings import ServingSettings
+from llmops.backends.local.serving.split import Sample
 from llmops.backends.local.serving.upstream import Upstream, UpstreamError
 from llmops.core.endpoint import DeploymentStatus
 
@@ -49,6 +50,7 @@ class ServedDeployment:
     was healthy, its process is started again for as long as the deployment exists, with growing pauses.
 
     Args:
+        capture: says which live requests are kept with their answers.
         has_served: whether it was healthy in an earlier life of the router.
         on_healthy: is called each time when it becomes healthy.
     """
@@ -57,6 +59,7 @@ class ServedDeployment:
     settings: ServingSettings
     log: Path
     build_spec: BuildSpec
+    capture: Sample = field(default_factory=lambda: Sample(0))
     has_served: bool = False
     on_healthy: Callable[[], None] = lambda: None
     in_flight: int = 0

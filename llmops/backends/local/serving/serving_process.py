@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmops.engine.worker_process import WORKER_FOLDER, mask
+from llmops.engine.fork_server import WORKER_FOLDER
+from llmops.engine.worker_process import mask
 
 CHILD_FOLDER = Path(__file__).with_name("child")
 LOAD_TIMEOUT_S = 300.0
@@ -37,6 +38,8 @@ class ServingSpec:
         folder: the flow's folder, working directory of the process.
         flow_file: name of the definition in it.
         entry: `module:name` of a callable.
+        init: arguments of the class that the flow is.
+        nodes: node to the settings that overlay it.
         threads: calls of a callable that may be in progress at once.
         paths: import roots, the folder first.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
@@ -48,8 +51,10 @@ class ServingSpec:
     paths: Sequence[Path]
     python: str
     entry: str = ""
+    init: Mapping[str, Any] = field(default_factory=dict)
     threads: int = 64
     variants: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
@@ -107,8 +112,9 @@ async def _spawn(spec: ServingSpec) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             spec.python,
-            str(CHILD_FOLDER),
             str(WORKER_FOLDER),
+            "_llmops_serving",
+            str(CHILD_FOLDER),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -127,11 +133,11 @@ async def _greet(process: asyncio.subprocess.Process, spec: ServingSpec) -> dict
         "folder": str(spec.folder),
         "flow_file": spec.flow_file,
         "entry": spec.entry,
-        "init": {},
+        "init": dict(spec.init),
         "threads": spec.threads,
         "paths": list(map(str, spec.paths)),
         "variants": dict(spec.variants),
-        "nodes": {},
+        "nodes": {name: dict(settings) for name, settings in spec.nodes.items()},
         "connections": {name: dict(value) for name, value in spec.connections.items()},
         "environment_variables": dict(spec.environment_variables),
     }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +19,13 @@ class ServingSettings:
         max_queued_requests: that may wait for their turn; the next one is answered 429.
         request_timeout_s: until a request without an answer is answered 504; of a streamed answer, the longest pause.
         python: interpreter of the serving process; it needs uvicorn, and promptflow-core for flows of prompt flow.
+            The version's own when empty.
     """
 
     max_concurrent_requests: int = 64
     max_queued_requests: int = 256
     request_timeout_s: float = 90.0
-    python: str = sys.executable
+    python: str = ""
 
 
 def read_settings(settings: Mapping[str, Any], where: str) -> ServingSettings:

@@ -47,6 +47,7 @@ class StoredDeployment:
         connections: names of the connections that it needs.
         environment_variables: values as they were written, references and all.
         settings: of the serving process, see `settings.py`.
+        capture_percent: share of live requests that is kept with its answers.
         is_deleting: it takes no new requests and goes when the last one is answered.
     """
 
@@ -58,6 +59,7 @@ class StoredDeployment:
     connections: Sequence[str] = ()
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    capture_percent: int = 0
     tags: Mapping[str, str] = field(default_factory=dict)
     is_deleting: bool = False
 
@@ -326,6 +328,7 @@ def _deployment_row(endpoint: str, one: StoredDeployment) -> tuple[Any, ...]:
         "connections": list(one.connections),
         "environment_variables": dict(one.environment_variables),
         "settings": dict(one.settings),
+        "capture_percent": one.capture_percent,
     }
     return (endpoint, one.name, one.model, one.version, one.digest, json.dumps(spec), json.dumps(dict(one.tags)))
 

@@ -18,7 +18,8 @@ def load(message: dict[str, Any]) -> Any:
     definition = worker.prepare(message)
     folder = Path(message["folder"])
     os.environ["PROMPTFLOW_PROJECT_PATH"] = str(folder)
-    flow_file = _write(definition, folder) if message["variants"] else folder / message["flow_file"]
+    is_overlaid = message["variants"] or message["nodes"]
+    flow_file = _write(definition, folder) if is_overlaid else folder / message["flow_file"]
     from promptflow.core._serving.app import create_app
 
     app = create_app(
@@ -38,7 +39,7 @@ def _make_awaitable(executor: Any) -> None:
 
 
 def _write(definition: dict[str, Any], folder: Path) -> Path:
-    """Write the definition with the chosen variants beside the original: its folder is where paths start."""
+    """Write the definition as it is overlaid beside the original: its folder is where paths start."""
     path = folder / _CHOSEN
     path.write_text(json.dumps(definition, default=str), encoding="utf-8")
     return path

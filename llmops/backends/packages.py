@@ -36,7 +36,7 @@ def verify_package(folder: Path, *, digest: str, manifest: str = "") -> Manifest
     if problems := list(_problems(folder, read)):
         raise _damaged(folder, *problems[:_SHOWN])
     names = {one.name: one.sha256 for one in read.files.values() if one.name is not None}
-    content = digest_with_overlay(digest_files(names), read.flow.variants)
+    content = digest_with_overlay(digest_files(names), read.flow.overlay)
     if not content == read.digest == digest:
         problem = Problem(what="the flow's digest is another one", found=content, expected=digest)
         raise _damaged(folder, problem)

@@ -1,0 +1,1 @@
+"""The command line: arguments to typed values, dispatch, and the one place that prints and exits."""
