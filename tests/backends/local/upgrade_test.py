@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import shutil
@@ -10,9 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +16,7 @@ import pytest
 import llmops
 from llmops.backends.local.serving.router_process import RunningRouter, find_router
 from tests.backends.local.conftest import NAME, Place, wait_for
+from tests.backends.local.load import Load
 
 START = """\
 import sys
@@ -63,36 +60,6 @@ def served(place: Place, older: Path) -> Place:
     return place
 
 
-@contextmanager
-def load(place: Place, clients: int = 4) -> Iterator[Counter[object]]:
-    """Send requests over connections that stay open, all the time; yields what came of them."""
-    stored, answers, stop = place.endpoints.stored(NAME), Counter[object](), threading.Event()
-    headers = {"authorization": f"Bearer {stored.keys['primary']}", "content-type": "application/json"}
-
-    def send() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", stored.port, timeout=60)
-        while not stop.wait(0.01):
-            try:
-                connection.request("POST", "/score", json.dumps({"question": "live"}), headers)
-                response = connection.getresponse()
-                response.read()
-                answers[response.status] += 1
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                answers[repr(error)] += 1
-        connection.close()
-
-    threads = [threading.Thread(target=send) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answers
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
-
-
 def test_a_command_that_only_looks_leaves_the_old_router_alone(served: Place) -> None:
     before = router_of(served)
     assert served.status("first") == "healthy"
@@ -103,14 +70,14 @@ def test_a_command_that_only_looks_leaves_the_old_router_alone(served: Place) ->
 
 def test_a_command_that_changes_something_relieves_the_old_router_and_no_request_fails(served: Place) -> None:
     before = router_of(served)
-    with load(served) as answers:
-        wait_for(lambda: answers[200] > 20)
+    with Load(served.endpoints, NAME) as load:
+        wait_for(lambda: load.answers.total() > 20)
         served.deploy_plain("second", "two ")
         served.endpoints.update_endpoint(NAME, traffic={"first": 50, "second": 50})
         wait_for(lambda: not is_running(before.pid))
-        count = answers[200]
-        wait_for(lambda: answers[200] > count + 20)
-    assert set(answers) == {200}
+        count = load.answers.total()
+        wait_for(lambda: load.answers.total() > count + 20)
+    assert (load.statuses, load.deployments) == ({200}, {"first", "second"})
     after = router_of(served)
     assert (after.version, after.port) == (llmops.__version__, before.port)
     assert served.ask("a", deployment="second")["answer"] == "two a"
