@@ -35,7 +35,8 @@ def plan_lines(
 
     Args:
         request: names flow, data and mapping.
-        target: the run that is evaluated; only its lines that completed are.
+        target: the run that is evaluated: its lines that completed, and those that failed too where the mapping takes
+            nothing of their outputs, for what was spent on them was spent.
         read_lines: yields the lines of a run in order.
     """
     inputs = {name: entry.required for name, entry in request.source.flow.inputs.items()}
@@ -52,10 +53,11 @@ def plan_lines(
                 yield _plan(by_name, row.number, repeat, data=row.values)
         return
     row = next(rows)
+    takes_failed = takes_failed_lines(request)
     for line in read_lines(target):
         while row.number < line.row:
             row = next(rows)
-        if line.status == "completed":
+        if line.status == "completed" or (line.status == "failed" and takes_failed):
             sources = {
                 "data": row.values,
                 "run_inputs": row.values,
@@ -64,6 +66,12 @@ def plan_lines(
             }
             for repeat in range(request.repeats):
                 yield _plan(mapping, line.row, line.repeat * request.repeats + repeat, **sources)
+
+
+def takes_failed_lines(request: RunRequest) -> bool:
+    """Whether an evaluation needs what was measured of a line and nothing of its outputs."""
+    sources = {reference.source for reference in parse_mapping(request.column_mapping).references.values()}
+    return "run.line" in sources and "run.outputs" not in sources
 
 
 def _plan(mapping: ColumnMapping, row: int, repeat: int, **sources: Mapping[str, Any]) -> PlannedLine:

@@ -12,7 +12,7 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmops.backends.protocols import RunAbout, RunRequest
 from llmops.backends.registry import has_compute, open_runs
@@ -37,6 +37,16 @@ _PATHS_OR_MAPPINGS = ("environment_variables", "init")
 _NOT_HERE = ("identity", "runtime", "compute", "type", "status", "command", "outputs")
 """Keys that mean nothing to llmops, or that prompt flow itself writes."""
 _KNOWN = ("$schema", *_TEXTS, *_MAPPINGS, *_PATHS_OR_MAPPINGS, *_NOT_HERE)
+
+
+class Keys(NamedTuple):
+    """The keys of a run file: all, and those that only say something to Azure Machine Learning."""
+
+    all: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+
+
+KEYS = Keys(_KNOWN, _NOT_HERE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ def row_values(scores: Scores, key: str, spec: MetricSpec) -> list[float | None]
     """Return one value per row: its score, the worst possible one if the row failed, None if nobody knows.
 
     A failed row is None too where the metric declares no bounds. In a percentile it is infinitely bad; in a sum it is
-    what was spent on it.
+    what was spent on it. A row that failed in some of its repeats is the average over all of them.
     """
     worst, _ = extremes(spec)
     column = scores.columns.get(key)
@@ -74,10 +74,18 @@ def row_values(scores: Scores, key: str, spec: MetricSpec) -> list[float | None]
         return list(column) if is_complete else [None if math.isnan(value) else value for value in column]
     values: list[float | None] = []
     for index, status in enumerate(scores.statuses):
-        own = column[index] if column is not None and (status == "scored" or spec.kind == "sum") else None
-        value = worst if status == "failed" and spec.kind != "sum" else own
+        own = column[index] if column is not None and status != "unmeasured" else math.nan
+        value = own if status != "failed" or spec.kind == "sum" else _failed_value(own, worst, scores, index)
         values.append(None if value is None or math.isnan(value) else value)
     return values
+
+
+def _failed_value(own: float, worst: float | None, scores: Scores, row: int) -> float | None:
+    """Return what a row counts as that failed: the worst score in each measurement in which it did."""
+    if worst is None or math.isinf(worst) or scores.is_lost(row):
+        return worst
+    share = scores.failed_shares[row]
+    return share * worst + (1.0 - share) * own
 
 
 def extremes(spec: MetricSpec) -> tuple[float | None, float | None]:
@@ -241,8 +249,11 @@ def _scored(scores: Scores, key: str) -> list[float]:
 
 
 def _scored_mean(scores: Scores, key: str) -> float | None:
-    values = _scored(scores, key)
-    return sum(values) / len(values) if values else None
+    """Return the mean that an evaluator's aggregation sees; None where rows that failed in part weigh less in it."""
+    if scores.failed_shares:
+        return None
+    values = [value for value in scores.columns.get(key, ()) if not math.isnan(value)]
+    return math.fsum(values) / len(values) if values else None
 
 
 def _complete_columns(evaluator: str, scores: Scores) -> list[str]:

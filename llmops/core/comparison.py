@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import sub
 from typing import Literal
 
-from llmops.core.metrics import RowStatus
+from llmops.core.metrics import Scores
 from llmops.core.statistics import BOOTSTRAP_ROWS, Interval, Pairs, bca_interval, student_interval, tango
 
 Change = Literal["regressed", "improved", "same"]
@@ -60,13 +60,13 @@ class Matching:
         return values if self.kept is None else [values[index] for index in self.kept]
 
 
-def match_rows(candidate: Sequence[RowStatus], baseline: Sequence[RowStatus]) -> Matching:
-    """Match two runs by the status of each row."""
-    if "failed" not in candidate or "failed" not in baseline:
-        return Matching(kept=None, rows=len(candidate))
-    pairs = enumerate(zip(candidate, baseline, strict=True))
-    kept = [index for index, pair in pairs if pair != ("failed", "failed")]
-    return Matching(kept=None if len(kept) == len(candidate) else kept, rows=len(candidate))
+def match_rows(candidate: Scores, baseline: Scores) -> Matching:
+    """Match two runs by which rows they lost."""
+    rows = len(candidate.statuses)
+    if "failed" not in candidate.statuses or "failed" not in baseline.statuses:
+        return Matching(kept=None, rows=rows)
+    kept = [row for row in range(rows) if not (candidate.is_lost(row) and baseline.is_lost(row))]
+    return Matching(kept=None if len(kept) == rows else kept, rows=rows)
 
 
 def subtract(candidate: Values, baseline: Values, ends: tuple[float, float]) -> list[float]:

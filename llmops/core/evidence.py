@@ -117,7 +117,7 @@ class _Gathering:
     @cached_property
     def _matching(self) -> Matching:
         assert self.baseline is not None
-        return match_rows(self.candidate.scores.statuses, self.baseline.scores.statuses)
+        return match_rows(self.candidate.scores, self.baseline.scores)
 
     def _values(self, side: Side, metric: Metric, spec: MetricSpec) -> Values:
         key = f"{metric.evaluator}.{spec.score}"
@@ -194,6 +194,7 @@ def _only(side: Side, kept: Sequence[int], gate: Gate, spec_of: SpecOf) -> Side:
     scores = Scores(
         statuses=[side.scores.statuses[index] for index in kept],
         columns={name: array("d", (column[index] for index in kept)) for name, column in side.scores.columns.items()},
+        failed_shares=[side.scores.failed_shares[index] for index in kept] if side.scores.failed_shares else (),
     )
     metrics = {}
     for threshold in gate.thresholds:

@@ -86,7 +86,7 @@ def score_rows(joined: Iterable[JoinedLine]) -> Iterator[ScoredRow]:
     """Turn joined lines into rows; repeats of a row, and of its evaluations, are averaged within it.
 
     A row failed if any of its repeats failed in the flow; else it is unmeasured if any repeat was, or if any
-    evaluator could not score it.
+    evaluator could not score it. What was measured of a row that failed in some repeats is kept.
     """
     for row, group in groupby(joined, key=lambda entry: entry.line.row):
         yield _score_row(row, list(group))
@@ -99,7 +99,7 @@ def _score_row(row: int, repeats: Sequence[JoinedLine]) -> ScoredRow:
     expected: Counter[str] = Counter()
     for entry in repeats:
         for name, evaluations in entry.evaluations.items():
-            if entry.line.status != "completed":
+            if entry.line.status == "unmeasured" or (entry.line.status == "failed" and not evaluations):
                 continue
             if not evaluations:
                 errors[name] = "it did not run"
@@ -114,9 +114,16 @@ def _score_row(row: int, repeats: Sequence[JoinedLine]) -> ScoredRow:
     scores = {
         key: _average(found)
         for key, found in samples.items()
-        if len(found) == expected[key.partition(".")[0]] and _is_complete(repeats)
+        if len(found) == expected[key.partition(".")[0]] and _is_known(repeats)
     }
-    return ScoredRow(row=row, status=_status(repeats, errors), scores=scores, outputs=outputs, errors=errors)
+    return ScoredRow(
+        row=row,
+        status=_status(repeats, errors),
+        scores=scores,
+        failed_share=sum(entry.line.status == "failed" for entry in repeats) / len(repeats),
+        outputs=outputs,
+        errors=errors,
+    )
 
 
 def _average(found: Sequence[float]) -> float:
@@ -131,8 +138,8 @@ def _numbers(outputs: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
             yield output, number
 
 
-def _is_complete(repeats: Sequence[JoinedLine]) -> bool:
-    return all(entry.line.status == "completed" for entry in repeats)
+def _is_known(repeats: Sequence[JoinedLine]) -> bool:
+    return all(entry.line.status != "unmeasured" for entry in repeats)
 
 
 def _status(repeats: Sequence[JoinedLine], errors: Mapping[str, str]) -> RowStatus:
@@ -148,6 +155,7 @@ class ScoreColumns:
     def __init__(self) -> None:
         self._statuses: list[RowStatus] = []
         self._rows: list[int] = []
+        self._failed_shares = array("d")
         self._columns: dict[str, array[float]] = {}
 
     def add(self, row: ScoredRow) -> None:
@@ -158,10 +166,16 @@ class ScoreColumns:
             column.append(value if math.isfinite(value) else _NAN)
         self._statuses.append(row.status)
         self._rows.append(row.row)
+        self._failed_shares.append(row.failed_share)
 
     def build(self) -> Scores:
         """Return the table of all rows so far."""
         for column in self._columns.values():
             column.extend([_NAN] * (len(self._statuses) - len(column)))
         is_whole = self._rows == list(range(len(self._rows)))
-        return Scores(statuses=self._statuses, columns=self._columns, rows=() if is_whole else self._rows)
+        return Scores(
+            statuses=self._statuses,
+            columns=self._columns,
+            rows=() if is_whole else self._rows,
+            failed_shares=self._failed_shares if any(0.0 < share < 1.0 for share in self._failed_shares) else (),
+        )

@@ -104,6 +104,18 @@ def test_a_flow_that_became_slower_and_answers_the_same_is_compared_by_its_own_t
     assert verdict["findings"][-1]["difference"] > 0.1
 
 
+def test_a_sum_counts_what_was_spent_on_rows_that_failed(tmp_path: Path) -> None:
+    gate = "gate:\n  max_failed: 1\n  thresholds:\n    - {metric: total, max: 60}\n"
+    project = make(tmp_path, gate, 0)
+    declared = "{score: seconds, kind: sum, higher_is_better: false}"
+    speed = f"  speed:\n    builtin: latency\n    metrics:\n      total: {declared}\ngate:\n"
+    project.replace("config/experiments/tiny.yaml", "gate:\n", speed)
+    project.rows("a", "b", "raise:c")
+    code, verdict = project.check("--baseline", "none")
+    (total,) = [metric for metric in verdict["candidate"]["metrics"] if metric["name"] == "total"]
+    assert (code, total["n"], total["failed"], total["unmeasured"]) == (0, 3, 1, 0)
+
+
 def test_scores_near_the_ends_of_the_floats_are_unmeasured_rows_and_no_bug(tmp_path: Path) -> None:
     project = make(tmp_path, "gate:\n  thresholds:\n    - {metric: correct, min: 0.5}\n", 20)
     project.replace(

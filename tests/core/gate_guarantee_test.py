@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from llmops.core.aggregate import LARGEST_NUMBER, as_number
-from llmops.core.evidence import Rows, gather
+from llmops.core.aggregate import LARGEST_NUMBER, as_number, metric_of_rows
+from llmops.core.evidence import Rows, Side, gather
 from llmops.core.gate import judge, outcome
 from llmops.core.limits import MetricSpec
-from llmops.core.metrics import Outcome
+from llmops.core.metrics import Outcome, Scores
 from llmops.core.samples import Design
 from llmops.core.statistics import Bettor
 from tests.core.pull_requests import ACCURACY, Row, findings, gate, side, verdict
@@ -62,6 +63,19 @@ def test_what_failing_rows_cost_on_both_sides_is_part_of_a_sum() -> None:
         old.scores.columns["quality.correct"][index] = 10.0  # type: ignore[index]
     limits = gate(max_regression=1000.0)
     assert outcome(judge(limits, gather(limits, new, old, lambda _: TOKENS, Rows()))) == "fail"
+
+
+def test_a_row_that_failed_in_one_of_many_repeats_counts_as_worst_in_that_one() -> None:
+    """Each of 200 rows failed in 1 of 50 repeats and was right in the others: 98 % of all measurements were right."""
+    table = Scores(
+        statuses=["failed"] * 200, columns={"quality.correct": array("d", [1.0] * 200)}, failed_shares=[0.02] * 200
+    )
+    metric = metric_of_rows("accuracy", "quality", table, ACCURACY)
+    one = Side(metrics={"quality.accuracy": metric}, scores=table)
+    limits, rows = gate(min=0.9, max_regression=0.05), Rows(design=Design(repeats=50))
+    found = judge(limits, gather(limits, one, one, lambda _: ACCURACY, rows))[2:]
+    assert metric.value == pytest.approx(0.98)
+    assert [finding.outcome for finding in found] == ["pass", "pass"]
 
 
 def test_scores_of_0_and_1_that_nobody_declared_may_have_been_anything() -> None:

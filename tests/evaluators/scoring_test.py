@@ -58,7 +58,8 @@ def test_a_number_that_is_too_large_to_be_added_up_is_no_score() -> None:
 def test_one_failed_repeat_makes_the_row_a_failed_one() -> None:
     lines = [line(0, repeat=0), line(0, "failed", repeat=1)]
     (row,) = rows(lines, quality=[line(0, repeat=0, correct=1)])
-    assert (row.status, row.scores) == ("failed", {})
+    assert (row.status, row.failed_share) == ("failed", 0.5)
+    assert row.scores == {"quality.correct": 1.0}
 
 
 def test_text_and_nan_are_no_scores() -> None:

@@ -19,6 +19,7 @@ def build_context(folder: Path, lines: list[str] | None = None, *, env: Mapping[
         folder=folder,
         env=env or {},
         write=written.append,
+        command=written.append,
         say=written.append,
         progress=ProgressDisplay(io.StringIO(), is_terminal=False),
         host=detect(env or {}),

@@ -14,7 +14,7 @@ from typing import Any
 
 from llmops.backends.line_counts import LineCounts
 from llmops.backends.local.loaded import LoadedFlow, LoadedFlows
-from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lines, slug_of
+from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lines, slug_of, takes_failed_lines
 from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
@@ -251,7 +251,10 @@ class _Job:
     def _total(self) -> int:
         asked = self.request.rows
         rows = (self.request.dataset.rows if asked is None else len(asked)) * self.request.repeats
-        return rows if self._target is None else self._target.completed * self.request.repeats
+        if self._target is None:
+            return rows
+        failed = self._target.failed if takes_failed_lines(self.request) else 0
+        return (self._target.completed + failed) * self.request.repeats
 
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request with the key of its answer in the cache."""
