@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llmops.backends.azure.arm import Arm
+from llmops.backends.azure.session import open_session
 from llmops.backends.registry import Delivery, open_delivery
 from llmops.commands.context import Context
 from llmops.commands.deploy import deploy
@@ -70,16 +72,29 @@ class Rehearsal:
 
     def new_workspace(self, environment: str) -> None:
         """Move an environment to a workspace that nobody used."""
+        self._delete_endpoint(environment)
         self.workspaces[environment] = unique(environment)
         self.new_endpoint(environment)
 
     def new_endpoint(self, environment: str) -> str:
-        """Move an environment to an endpoint that does not exist."""
+        """Move an environment to an endpoint that does not exist; the one before goes, because Azure allows few."""
+        self._delete_endpoint(environment)
         name = unique(f"sweep-{environment}")
         text = ENVIRONMENT.replace("ENDPOINT", name).replace("WORKSPACE", self.workspaces[environment])
         text = text.replace("SUBSCRIPTION", SUBSCRIPTION).replace("GROUP", GROUP)
         self.project.write(f"config/environments/{environment}.yaml", text)
         return name
+
+    def _delete_endpoint(self, environment: str) -> None:
+        if not (self.project.root / f"config/environments/{environment}.yaml").exists():
+            return
+        found = load_project(self.project.root).environments[environment]
+        arm = Arm(open_session(found, self.project.root / ".llmops", self.emulator.environment()))
+        path, version = arm.path(f"onlineEndpoints/{found.endpoint}"), "2022-02-01-preview"
+        if arm.get(path, version=version, what="look") is not None:
+            reply = arm.send("DELETE", path, version=version, what="clean up")
+            arm.settle(path, version=version, what="clean up", reply=reply, timeout_s=60)
+        arm.close()
 
     def change_flow(self, note: str) -> None:
         """Give the flow other content that answers the same."""
