@@ -139,6 +139,8 @@ class Rehearsal:
                 experiment="tiny",
                 source="dev",
                 to="prod",
+                version=None,
+                attested_by=None,
                 approvals=(),
                 evidence=None,
                 strategy=None,
@@ -170,6 +172,7 @@ class Rehearsal:
             env=self.emulator.environment(),
             write=self.out.append,
             say=self.said.append,
+            command=self.out.append,
             progress=Silence(),
         )
 
