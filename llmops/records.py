@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TextIO, TypeVar
 
+from llmops.core.distribution import Distribution
 from llmops.core.documents import from_json, to_json
 from llmops.core.metrics import Finding, Metric, Outcome, RowStatus
 from llmops.errors import UsageError
@@ -356,6 +357,23 @@ class FlowChange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PastValue:
+    """What a scheduled evaluation of the main branch found of one metric.
+
+    Attributes:
+        metric: `evaluator.metric`.
+        at: ISO 8601, UTC; commit: of the flow.
+        interval: two-sided 95 %.
+    """
+
+    metric: str
+    value: float
+    at: str
+    commit: str = ""
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerdictRecord(Record):
     """The answer of one check, complete enough to render every report without another file.
 
@@ -367,6 +385,9 @@ class VerdictRecord(Record):
         evidence: digest over everything that decided; a re-run with equal evidence returns this very record.
         looks: every look that the verdict rests on, the last one included.
         compares_rows: whether candidate and baseline were compared row by row; False: by their numbers alone.
+        distributions: how scores are spread; those behind the gate's metrics first.
+        past: what scheduled evaluations of the main branch found over this data set, oldest first.
+        past_environment: where they ran.
         changes: what the candidate's flow has other than the baseline's, prompts first.
     """
 
@@ -389,6 +410,9 @@ class VerdictRecord(Record):
     stand_in: bool = False
     notes: Sequence[str] = ()
     compares_rows: bool = True
+    distributions: Sequence[Distribution] = ()
+    past: Sequence[PastValue] = ()
+    past_environment: str = ""
     changes: Sequence[FlowChange] = ()
     looks: Sequence[Look] = ()
 

@@ -166,6 +166,12 @@ def check_our_rules(root: Path) -> Iterator[str]:
                 yield f"{file}: job {name} has no time limit"
             if "permissions" not in job:
                 yield f"{file}: job {name} does not say its permissions"
+            elif _reads_caches(job) and (set(job["permissions"].values()) != {"read"} or "environment" in job):
+                yield f"{file}: job {name} reads a cache that a pull request may have written, and is trusted"
+
+
+def _reads_caches(job: Mapping[str, Any]) -> bool:
+    return any(str((step.get("with") or {}).get("caches", "false")) == "true" for step in job.get("steps", ()))
 
 
 CHECKS: Mapping[str, Callable[[Path], Iterator[str]]] = {

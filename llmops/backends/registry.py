@@ -79,17 +79,6 @@ def _open_local_delivery(
 
 
 @contextlib.contextmanager
-def _open_azure_delivery(
-    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
-) -> Iterator[Delivery]:
-    from llmops.backends.azure.delivery import open_azure_delivery
-
-    del say
-    with open_azure_delivery(environment, state, env) as opened:
-        yield Delivery(*opened)
-
-
-@contextlib.contextmanager
 def _open_azure(
     environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None], use: ModelUse
 ) -> Iterator[Runs]:
@@ -107,6 +96,17 @@ def _open_azure(
     here = ModelUse(occasion=use.occasion)
     open_here = partial(_open_local, environment, state, env, say, here)
     yield AzureRuns(environment, state, env, say, open_here, occasion=use.occasion)
+
+
+@contextlib.contextmanager
+def _open_azure_delivery(
+    environment: Environment, state: Path, env: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[Delivery]:
+    from llmops.backends.azure.delivery import open_azure_delivery
+
+    del say
+    with open_azure_delivery(environment, state, env) as opened:
+        yield Delivery(*opened)
 
 
 _TRIALS: Mapping[str, OpenTrials] = {"local": _open_local_trials, "azure": _open_local_trials}

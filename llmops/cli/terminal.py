@@ -24,7 +24,8 @@ def open_context(*, host: str | None = None) -> Context:
     return Context(
         folder=Path.cwd(),
         env=dict(os.environ),
-        write=lambda text: print(text, flush=True),
+        write=_write,
+        command=lambda line: print(line, flush=True),
         say=say,
         progress=ProgressDisplay(sys.stderr, is_terminal=sys.stderr.isatty(), width=width),
         host=detect(os.environ, asked=host),
@@ -32,6 +33,13 @@ def open_context(*, host: str | None = None) -> Context:
         color=is_terminal and "NO_COLOR" not in os.environ,
         encoding=sys.stdout.encoding or "utf-8",
     )
+
+
+def _write(text: str) -> None:
+    """Write to standard output, so that no text of rows, models and files acts as a command of the CI system."""
+    from llmops.reports.plain_text import defuse_output
+
+    print(defuse_output(text), flush=True)
 
 
 def open_tools() -> Tools:

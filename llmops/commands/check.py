@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,12 +13,14 @@ from typing import NamedTuple
 
 from llmops.backends.protocols import RunRequest, Runs
 from llmops.backends.registry import open_runs
+from llmops.commands.baselines import Baseline, find_baseline
 from llmops.commands.context import Context
 from llmops.commands.draws import batches, read_draw_order
 from llmops.commands.flow_changes import find_changes
 from llmops.commands.host_report import add_summaries, annotate_errors, annotate_verdicts, outcome_of, set_outputs
-from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
+from llmops.commands.preparation import Prepared, prepare
 from llmops.commands.repeats import with_repeats
+from llmops.commands.run_requests import evaluation_requests, run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.config.model import Project
@@ -27,7 +30,8 @@ from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, first_to_r
 from llmops.evaluators.evaluation import evaluate_run
 from llmops.evaluators.slices import count_slices, read_slices
 from llmops.evaluators.verdict import Case, decide, draw_positions, judge_case
-from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
+from llmops.history.nearby import find_past
+from llmops.records import EvaluationRecord, PastValue, RunRecord, VerdictRecord
 from llmops.reports import console
 from llmops.reports.model_calls import describe_calls
 from llmops.reports.redaction import redact
@@ -162,6 +166,7 @@ def _check_one(
             repeated = with_repeats(prepared, baseline, add_repeats)
             verdict = Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
             verdict = replace(verdict, changes=find_changes(baseline.source, prepared.flow))
+            verdict = with_past(verdict, prepared.project)
         if prepared.experiment.redact:
             verdict = redact(verdict)
         folder = output or prepared.project.state / "reports" / verdict.id
@@ -171,6 +176,32 @@ def _check_one(
     finally:
         context.progress.close()
     return Checked(name, verdict, reports)
+
+
+def with_past(verdict: VerdictRecord, project: Project) -> VerdictRecord:
+    """Add what scheduled evaluations of the main branch found, as far as it is at hand."""
+    past = find_past(
+        project.root,
+        project.environments,
+        experiment=verdict.experiment,
+        environment=verdict.environment,
+        dataset=verdict.candidate.run.dataset.name,
+    )
+    if past is None:
+        return verdict
+    values = [
+        PastValue(
+            metric=f"{metric.evaluator}.{metric.name}",
+            value=metric.value,
+            at=entry.at,
+            commit=entry.commit,
+            interval=metric.interval,
+        )
+        for entry in past.entries
+        for metric in entry.metrics
+        if metric.value is not None and math.isfinite(metric.value)
+    ]
+    return replace(verdict, past=values, past_environment=past.environment)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,7 +94,7 @@ def _warn(context: Context, error: LlmopsError) -> None:
     if context.host.name == "none":
         context.say(f"warning: {title}: {message}")
     else:
-        context.write(context.host.annotate(Annotation(level="warning", title=title, message=message)))
+        context.command(context.host.annotate(Annotation(level="warning", title=title, message=message)))
 
 
 def _finished_run(context: Context) -> FinishedRun | None:

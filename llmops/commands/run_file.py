@@ -12,15 +12,16 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmops.backends.protocols import RunAbout, RunRequest
 from llmops.backends.registry import has_compute, open_runs
 from llmops.commands.context import Context
 from llmops.commands.evaluate import describe_evaluation
-from llmops.commands.preparation import prepare, run_request
+from llmops.commands.preparation import prepare
 from llmops.commands.run import describe_run, describe_started
 from llmops.commands.run_names import RunName, find_run, keep_name
+from llmops.commands.run_requests import run_request
 from llmops.config.data import is_registered
 from llmops.config.document import read_document
 from llmops.config.layers import Selection, parse_variants
@@ -37,6 +38,16 @@ _PATHS_OR_MAPPINGS = ("environment_variables", "init")
 _NOT_HERE = ("identity", "runtime", "compute", "type", "status", "command", "outputs")
 """Keys that mean nothing to llmops, or that prompt flow itself writes."""
 _KNOWN = ("$schema", *_TEXTS, *_MAPPINGS, *_PATHS_OR_MAPPINGS, *_NOT_HERE)
+
+
+class Keys(NamedTuple):
+    """The keys of a run file: all, and those that only say something to Azure Machine Learning."""
+
+    all: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+
+
+KEYS = Keys(_KNOWN, _NOT_HERE)
 
 
 @dataclass(frozen=True, kw_only=True)

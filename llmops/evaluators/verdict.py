@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from llmops.core.aggregate import extremes, row_values
 from llmops.core.comparison import row_change
+from llmops.core.distribution import Distribution, distribute
 from llmops.core.documents import to_json
 from llmops.core.evidence import Rows, Side, gather
 from llmops.core.gate import Evidence, exit_code, find_metric, judge, outcome, question_name
@@ -37,6 +38,8 @@ from llmops.records import (
 
 TEXT_SHOWN = 10_000
 """Characters of one text of a row that a verdict keeps."""
+
+DISTRIBUTIONS_SHOWN = 12
 
 RowChange = Literal["regressed", "improved", "same", "none"]
 _FAILED_BADNESS = 1000.0
@@ -223,8 +226,18 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
         created_at=created_at,
         stand_in=run.stand_in,
         notes=[*case.notes, *case.remarks, *_error_rate_notes(case.gate, findings, len(earlier) + 1)],
+        distributions=_distributions(case, candidate, baseline),
         looks=[*earlier, _look(case, findings, decided, len(earlier) + 1, created_at)],
     )
+
+
+def _distributions(case: Case, candidate: Scores, baseline: Scores | None) -> list[Distribution]:
+    """Spread the scores behind the gate's metrics, then the others."""
+    first = [f"{metric.evaluator}.{spec.score}" for metric, spec in _ranking_metrics(case)]
+    names = [name for name in dict.fromkeys([*first, *candidate.columns]) if name in candidate.columns]
+    columns = ((name, baseline.columns.get(name, ()) if baseline else None) for name in names[:DISTRIBUTIONS_SHOWN])
+    spread = (distribute(name, candidate.columns[name], theirs) for name, theirs in columns)
+    return [one for one in spread if one]
 
 
 def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Sequence[Look]) -> Evidence:

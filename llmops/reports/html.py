@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
+from llmops.reports.distribution_chart import draw_distribution
 from llmops.reports.evidence_table import HEADS, evidence_rows
 from llmops.reports.interval_chart import IntervalChart, draw_intervals
 from llmops.reports.numbers import format_number
@@ -30,6 +31,7 @@ from llmops.reports.summary import (
     say_outcome,
     summarize_metrics,
 )
+from llmops.reports.trend_chart import TrendChart, TrendLimit, TrendPoint, draw_trend, is_drawable
 
 _FILTERS: Sequence[tuple[str, str]] = (
     ("all", "All"),
@@ -38,6 +40,8 @@ _FILTERS: Sequence[tuple[str, str]] = (
     ("failed", "Failed"),
     ("unmeasured", "Unmeasured"),
 )
+TRENDS_SHOWN = 8
+POINTS_DRAWN = 180
 _CHANGES = ("regressed", "improved")
 
 
@@ -97,6 +101,8 @@ def render(verdict: VerdictRecord) -> str:
         filters=_count_filters(cards, verdict),
         facts=_list_facts(verdict),
         usages=describe_usage(verdict),
+        distributions=[chart for one in verdict.distributions if (chart := draw_distribution(one))],
+        trends=_draw_past(verdict),
         cloud_link=cloud_link(verdict.candidate.run),
         name_limit=name_limit,
         say_outcome=say_outcome,
@@ -142,6 +148,34 @@ def _remarks(summary: MetricSummary) -> Sequence[str]:
     if metric.reported is not None and metric.value is not None and metric.reported != metric.value:
         remarks.append(f"The evaluator itself reported {format_number(metric.reported, apart_from=metric.value)}.")
     return [*remarks, *([metric.note] if metric.note else [])]
+
+
+def _draw_past(verdict: VerdictRecord) -> Sequence[tuple[str, TrendChart]]:
+    """Draw what the main branch had, metric by metric, with what was measured now at the end; the gate's first."""
+    trends = []
+    for summary in summarize_metrics(verdict):
+        metric = summary.metric
+        name = f"{metric.evaluator}.{metric.name}"
+        past = [value for value in verdict.past if value.metric == name and is_drawable(value.value)]
+        if not past or metric.value is None or not is_drawable(metric.value):
+            continue
+        points = [
+            TrendPoint(day=one.at[:10], value=one.value, interval=one.interval, outcome="none")
+            for one in past[-POINTS_DRAWN:]
+        ]
+        outcomes = {finding.outcome for finding in summary.findings}
+        outcome = next((one for one in ("fail", "inconclusive", "pass") if one in outcomes), "none")
+        day = verdict.created_at[:10]
+        now = TrendPoint(day=day, value=metric.value, interval=metric.interval, outcome=outcome, change="candidate")
+        if chart := draw_trend(name, [*points, now], _fixed_limits(summary)):
+            trends.append((name, chart))
+    return trends[:TRENDS_SHOWN]
+
+
+def _fixed_limits(summary: MetricSummary) -> Sequence[TrendLimit]:
+    kinds = ((finding, finding.limit.partition(" ")[0]) for finding in summary.findings if not finding.slice)
+    found = ((limit_number(finding), kind) for finding, kind in kinds if kind in ("min", "max"))
+    return [TrendLimit(value=value, is_minimum=kind == "min") for value, kind in found if is_drawable(value)]
 
 
 def _count_filters(cards: Sequence[RowCard], verdict: VerdictRecord) -> Sequence[Filter]:

@@ -209,7 +209,6 @@ def _usage(verdict: VerdictRecord) -> Sequence[str]:
     return [
         *([f"Per line: {' · '.join(usages)}", ""] if usages else []),
         what + (f" · [run in the cloud]({link})" if link else ""),
-        "",
     ]
 
 

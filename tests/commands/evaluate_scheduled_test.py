@@ -178,3 +178,12 @@ def test_redacted_rows_leave_no_trace_in_reports_and_history(shop: Shop) -> None
     assert len(written) >= 8
     assert not [file for file in written if "noitseuq" in file.read_text(encoding="utf-8")]
     assert "noitseuq" not in "\n".join([*shop.out, *shop.said])
+
+
+def test_a_pull_requests_report_shows_what_the_main_branch_had(shop: Shop) -> None:
+    shop.project.replace("config/experiments/tiny.yaml", "gate:\n", "scheduled: {endpoints: false}\ngate:\n")
+    assert run(shop, environment="local") == 0
+    code, verdict = shop.project.check("--baseline", "none")
+    assert (code, verdict["past_environment"]) == (0, "local")
+    assert [(one["metric"], one["value"]) for one in verdict["past"]] == [("quality.accuracy", 1.0)]
+    assert verdict["distributions"][0]["candidate"] == [20]

@@ -153,6 +153,7 @@ def test_a_person_at_a_terminal_is_asked_and_the_answers_hold(repository: TinyPr
         folder=repository.root,
         env={},
         write=asked.append,
+        command=asked.append,
         say=asked.append,
         progress=ProgressDisplay(io.StringIO(), is_terminal=False),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from llmops.commands.run_file import KEYS
 from tests.conformance.corpus import read_corpus
 from tests.conformance.echo import serve_echo
 from tests.conformance.engine import make_project, run_ours
@@ -53,6 +55,14 @@ def said(result: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_corpus_has_at_least_forty_flows() -> None:
     assert len(CASES) >= 40
+
+
+def test_every_key_of_promptflows_run_schema_is_known_to_run_files(workshop: Workshop) -> None:
+    python = workshop.cached("promptflow", "requirements/promptflow.txt")
+    script = "from promptflow._sdk.schemas._run import RunSchema as R; print(*R._declared_fields)"
+    listed = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert set(listed) - set(KEYS.all) == set()
+    assert len(listed) > 15
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -77,6 +77,12 @@ def test_a_released_version_is_what_was_checked_and_serves(system: System) -> No
     assert outcome.artifacts[0].name.startswith("llmops-release-")
 
 
+def test_what_is_registered_is_what_is_attested_where_the_system_can(system: System) -> None:
+    outcome = system.run("release", experiment="tiny", environment="dev", **system.attest)
+    shown = json.loads(system.ask("models", "show", "tiny", "--environment", "dev", "--json").out)
+    assert outcome.attested == ({"tiny": shown["model"]["manifest"]} if system.attest else {})
+
+
 def test_what_fails_its_gate_is_neither_registered_nor_deployed(system: System) -> None:
     before = system.serving("dev")
     text = (system.project.root / "flows/answer/answer.py").read_text(encoding="utf-8")
@@ -111,6 +117,14 @@ def test_a_promotion_moves_the_approved_version_and_moves_nothing_when_it_is_run
     assert "has all traffic already" in again.texts["promote"]
 
 
+@pytest.mark.parametrize("pipeline", ["release", "rollback"])
+def test_what_is_not_approved_changes_nothing(system: System, pipeline: str) -> None:
+    before = system.serving("dev")
+    outcome = system.run(pipeline, experiment="tiny", environment="dev", rejected=["dev"])
+    assert (outcome.results, outcome.texts) == ({pipeline: "rejected"}, {})
+    assert system.serving("dev") == before
+
+
 def test_a_version_that_does_not_serve_is_not_promoted(system: System) -> None:
     outcome = system.run("promote", experiment="tiny", from_="dev", to="prod", version="99")
     assert outcome.results == {"evidence": "failure", "promote": "skipped"}
@@ -137,7 +151,20 @@ def test_an_experiment_whose_name_is_a_command_is_an_unknown_experiment(system: 
     assert list(system.folder.rglob("pwned")) == []
 
 
-def test_the_main_branch_is_evaluated_and_its_reports_are_kept(system: System) -> None:
+def test_the_main_branch_and_what_serves_are_evaluated_and_the_reports_are_kept(system: System) -> None:
     outcome = system.run("evaluate", environment="dev", experiments="tiny")
     assert outcome.results == {"evaluate": "success"}
     assert outcome.artifacts[0].name.startswith("llmops-evaluate-")
+    assert (outcome.artifacts[0] / "history.html").is_file()
+
+
+def test_an_evaluation_that_fails_is_red_and_its_hostile_rows_do_nothing(system: System) -> None:
+    rows = (system.project.root / "rows.jsonl").read_text(encoding="utf-8")
+    system.project.rows(HOSTILE, expected={HOSTILE: "x"})
+    system.project.commit("hostile rows")
+    outcome = system.run("evaluate", environment="dev", experiments="tiny")
+    system.project.write("rows.jsonl", rows)
+    system.project.commit("rows again")
+    assert outcome.results == {"evaluate": "failure"}
+    assert not [line for line in outcome.commands if "pwned" in line or "task.complete" in line]
+    assert list(system.folder.rglob("pwned")) == []

@@ -93,7 +93,7 @@ def test_the_job_checks_nothing_out_and_executes_nothing_of_the_change(
 ) -> None:
     runner = report()
     runner.run(WORKFLOW)
-    assert list((tmp_path / "run-1" / "comment-0" / "workspace").iterdir()) == []
+    assert list((tmp_path / "run-1" / "comment-0-1" / "workspace").iterdir()) == []
     assert list(tmp_path.rglob("pwned")) == []
     assert list(commands_in(runner.jobs["comment"][0])) == []
     assert not [line for line in github.comments[0]["body"].splitlines() if line.lstrip().startswith("::")]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +108,32 @@ def test_a_second_push_updates_the_comment(
     again.run(WORKFLOW)
     assert len(github.comments) == 1
     assert "tiny: failed" in github.comments[0]["body"]
+
+
+def test_jobs_that_are_run_again_give_the_recorded_verdict_without_asking_the_flow_again(
+    change: Any, project: TinyProject, github: GitHub
+) -> None:
+    project.rows(*(f"other question {number}" for number in range(20)))
+    first = change()
+    first.run(WORKFLOW)
+    again = replace(first, github={**first.github, "run_attempt": "2"}, jobs={})
+    assert again.run(WORKFLOW)["report"] == "success"
+    assert len(github.comments) == 1
+    (check,) = again.jobs["check"]
+    assert check.restored[0].startswith(f"llmops-lines-{NUMBER}-Linux-tiny-")
+    verdict = json.loads((again.folder / "artifacts/llmops-check-tiny/verdict.json").read_text(encoding="utf-8"))
+    assert verdict["candidate"]["run"]["cached"] == 20
+
+
+def test_a_pull_request_saves_no_cache_that_a_trusted_run_or_another_one_restores(
+    change: Any, project: TinyProject
+) -> None:
+    project.rows("other question")
+    runner = change()
+    runner.run(WORKFLOW)
+    saved = [path.name for path in runner.caches.iterdir()]
+    assert saved
+    assert all(re.match(rf"llmops-(lines|packages)-{NUMBER}-", name) for name in saved)
 
 
 def test_hostile_text_in_title_branch_and_answers_does_nothing(

@@ -2,7 +2,7 @@
 
 Expressions are GitHub's own. Doubles, which refuse inputs that the pinned version does not have: checkout (a real clone),
 setup-python (a `python` on the path that answers the installation of the driver with the driver under test), cache (kept
-in a folder), the two artifact actions (kept in a folder), azure/login (only noted). An environment's reviewers are a list of those who refuse. There is no sandbox, no image, no
+in a folder), the two artifact actions (kept in a folder), azure/login and attest (only noted). An environment's reviewers are a list of those who refuse. There is no sandbox, no image, no
 time limit, and permissions are looked at, not enforced.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,8 @@ class Job:
     outputs: dict[str, str] = field(default_factory=dict)
     secrets_seen: set[str] = field(default_factory=set)
     logins: list[str] = field(default_factory=list)
+    attested: dict[str, str] = field(default_factory=dict)
+    restored: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -85,6 +88,11 @@ class Runner:
     state: Path | None = None
     other_runs: Mapping[int, Path] = field(default_factory=dict)
     jobs: dict[str, list[Job]] = field(default_factory=dict)
+
+    @property
+    def caches(self) -> Path:
+        """The folder of the repository's caches, beside the folders of its runs."""
+        return self.folder.parent / "caches"
 
     def run(self, workflow: str) -> dict[str, str]:
         """Run a workflow file; give each job's result. A job is `rejected` when its environment was not released."""
@@ -141,7 +149,7 @@ class _JobRun:
         self.job = job
         self.contexts = contexts
         self.done = Job(name)
-        self.folder = runner.folder / f"{name}-{leg}"
+        self.folder = runner.folder / f"{name}-{leg}-{runner.github.get('run_attempt', '1')}"
         self.workspace = self.folder / "workspace"
         self.tools = self.folder / "tools"
         self.temp = self.folder / "temp"
@@ -150,12 +158,14 @@ class _JobRun:
         self.steps: dict[str, Any] = {}
         self.numbers = itertools.count()
         self.env: dict[str, str] = {}
+        self.caches: list[tuple[str, Path]] = []
 
     def run(self) -> Job:
         self.contexts["runner"] = {"temp": str(self.temp), "os": "Linux"}
         self.contexts["steps"] = self.steps
         self.env = {key: str(value) for key, value in self._fill(self.job.get("env", {})).items()}
         self._run_steps(self.job["steps"], self.contexts, None)
+        self.save_caches()
         declared = self.job.get("outputs", {})
         self.done.outputs = {name: str(value) for name, value in self._fill(declared).items()}
         return self.done
@@ -252,13 +262,21 @@ class _JobRun:
     def cache(self, given: dict[str, Any]) -> bool:
         """Restore the newest entry of the first key that begins so."""
         assert "," not in given["key"] and len(given["key"]) <= 512
-        kept = self.runner.folder / "cache"
+        self.caches.append((given["key"], self.workspace / given["path"]))
         for prefix in [given["key"], *given.get("restore-keys", "").split()]:
-            found = sorted(kept.glob(f"{prefix}*"))
+            found = sorted(self.runner.caches.glob(f"{prefix}*"), key=lambda path: path.stat().st_mtime_ns)
             if found:
-                shutil.copy(found[-1], self.workspace / given["path"])
+                self.done.restored.append(found[-1].name)
+                copy_into(found[-1], self.workspace / given["path"])
                 return True
         return True
+
+    def save_caches(self) -> None:
+        """Save what the steps left, as the action does at the end of a job that succeeded; an entry never changes."""
+        self.runner.caches.mkdir(exist_ok=True)
+        for key, path in self.caches:
+            if self.done.result == "success" and path.exists() and not (self.runner.caches / key).exists():
+                copy_into(path, self.runner.caches / key)
 
     def upload(self, given: dict[str, Any]) -> bool:
         """Keep files under a name that is new, unless it may be overwritten."""
@@ -280,6 +298,12 @@ class _JobRun:
                 shutil.copytree(artifact, Path(given["path"]) / artifact.name, symlinks=True)
         return True
 
+    def attest(self, given: dict[str, Any]) -> bool:
+        """Note what is attested."""
+        assert re.fullmatch("sha256:[0-9a-f]{64}", given["subject-digest"])
+        self.done.attested[given["subject-name"]] = given["subject-digest"]
+        return True
+
     def login(self, given: dict[str, Any]) -> bool:
         """Note that the job logs in."""
         self.done.logins.append(given["client-id"])
@@ -287,6 +311,7 @@ class _JobRun:
 
 
 _DOUBLES: Mapping[str, Callable[[_JobRun, dict[str, Any]], bool]] = {
+    "actions/attest": _JobRun.attest,
     "actions/checkout": _JobRun.checkout,
     "actions/setup-python": _JobRun.setup_python,
     "actions/cache": _JobRun.cache,
@@ -303,6 +328,15 @@ def link_state(state: Path | None, workspace: Path) -> None:
         (state / name).mkdir(parents=True, exist_ok=True)
         (workspace / ".llmops").mkdir(exist_ok=True)
         (workspace / ".llmops" / name).symlink_to(state / name)
+
+
+def copy_into(source: Path, target: Path) -> None:
+    """Copy a file or a folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy(source, target)
 
 
 def commands_in(job: Job) -> Iterator[str]:

@@ -60,7 +60,7 @@ class FlowRuns:
         """
         request = work.request
         assert request is not None
-        variables = _expand(request.environment_variables, self.env)
+        variables = expand_for_all_to_see(request.environment_variables, self.env)
         with flow_folder(request.source, self.state / "tmp") as folder, tempfile.TemporaryDirectory() as own:
             is_plain = _is_plain(work, todo, request)
             if is_plain:
@@ -171,7 +171,7 @@ def _write_inputs(path: Path, work: Work, todo: Sequence[int]) -> Path:
     return path
 
 
-def _expand(variables: Mapping[str, str], env: Mapping[str, str]) -> Mapping[str, str]:
+def expand_for_all_to_see(variables: Mapping[str, str], env: Mapping[str, str]) -> Mapping[str, str]:
     """Resolve references; what may be a secret is refused, because a run shows its variables in the studio."""
     problems = [
         Problem(

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from llmops.backends.azure.child_runs import given_inputs, to_line
 from llmops.backends.azure.flow_runs import FlowRuns
+from llmops.backends.azure.job_runs import JobRuns
 from llmops.backends.azure.run_service import PAGE, RemoteRun, RunService
 from llmops.backends.azure.session import AzureSession, import_in_background, open_session
 from llmops.backends.azure.work import (
@@ -95,6 +96,8 @@ class AzureRuns:
     @cached_property
     def compute(self) -> Compute:
         """What runs the lines."""
+        if self.settings.compute == "job":
+            return JobRuns(self.session, self.environment, self.state, self.env)
         return FlowRuns(self.service, self.settings, self.state, self.env, self.clock.sleep)
 
     def run(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord | LlmopsError]:
@@ -399,7 +402,7 @@ class _Job:
 
     def _prepare(self, target: RunRecord | None) -> Work:
         assert self.request is not None
-        import_in_background("promptflow.azure")
+        import_in_background("azure.ai.ml" if self.runs.settings.compute == "job" else "promptflow.azure")
         record = begin_record(self.request, target, identify(self.request, target, self._place()))
         planned = list(plan_lines(self.request, target, self.runs.lines))
         pending = PendingRecord(run=record, aggregates=aggregates(self.request))
