@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -447,7 +447,7 @@ def _connections(
 ) -> Mapping[str, ResolvedConnection]:
     problems, used = [], {}
     for source, variables in sources:
-        for use in _uses(source, variables):
+        for use in _uses(source, variables, environment.connections):
             if use.name in environment.connections:
                 used[use.name] = environment.connections[use.name]
                 continue
@@ -473,13 +473,15 @@ def _connections(
 def _used_by(
     source: FlowSource, connections: Mapping[str, ResolvedConnection], variables: Mapping[str, str]
 ) -> dict[str, ResolvedConnection]:
-    names = {use.name for use in _uses(source, variables)}
+    names = {use.name for use in _uses(source, variables, connections)}
     return {name: connection for name, connection in sorted(connections.items()) if name in names}
 
 
-def _uses(source: FlowSource, variables: Mapping[str, str]) -> Sequence[ConnectionUse]:
+def _uses(source: FlowSource, variables: Mapping[str, str], known: Collection[str]) -> Sequence[ConnectionUse]:
     ref = source.ref
-    return connections_in_use(source.flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables)
+    return connections_in_use(
+        source.flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables, known=known
+    )
 
 
 def _known_mapping(mapping: Mapping[str, Any], source: FlowSource) -> dict[str, Any]:
