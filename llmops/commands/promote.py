@@ -86,6 +86,7 @@ def promote(
             raise UsageError(*missing)
         model, package = _copy(context, tools, delivery, serving)
         release = Release(context=context, tools=tools, target=target, delivery=delivery)
+        release.require_ready(model, package)
         wanted = release.want("promote", model, strategy)
         judge = build_judge(release, package, stack)
         result = release.driver(judge, lambda _: (model, package)).release(wanted)

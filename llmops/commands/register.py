@@ -13,7 +13,7 @@ from llmops.backends.local.workers import find_python
 from llmops.backends.protocols import FlowSource, Registry
 from llmops.commands.context import Context
 from llmops.commands.host_report import set_outputs
-from llmops.commands.preparation import read_source
+from llmops.commands.sources import read_source
 from llmops.commands.targets import Target, Tools, enter_delivery, find_target
 from llmops.config.layers import Options
 from llmops.core.documents import to_json
