@@ -2,8 +2,8 @@
 # make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
 # make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
 # make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
-# make test-conformance  compare flows of every kind with promptflow's own batch run; takes long
-# make lint           style, types, import directions, fresh lock files, pipelines
+# make test-conformance  compare flows of every kind with promptflow's own batch run; takes minutes
+# make lint           style, types, import directions, fresh lock files, pipelines, flows
 # make bench          measure what docs/development.md promises
 # make lock           compile the lock files again; UPGRADE=1 takes the newest versions
 # make clean          remove what the set-up and the tools made
@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: node-packages help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks lint-templates format bench lock clean setup setup-dev system test-conformance
+.PHONY: node-packages help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -57,7 +57,7 @@ test-azure:
 node-packages: setup-dev
 	@$(BIN)/python -m tools.check_templates install
 
-lint: lint-style lint-types lint-imports lint-locks lint-templates
+lint: lint-style lint-types lint-imports lint-locks lint-templates lint-flows
 
 lint-style: setup-dev
 	@$(BIN)/ruff format --check --quiet .
@@ -74,6 +74,9 @@ lint-locks: setup-dev
 
 lint-templates: setup-dev
 	@$(BIN)/python -m tools.check_templates
+
+lint-flows: setup-dev
+	@$(BIN)/llmops lint --strict
 
 format: setup-dev
 	@$(BIN)/ruff format .

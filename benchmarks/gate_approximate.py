@@ -14,17 +14,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from llmops.core.rules import SCORE, STUDENT, Rule, p_values  # noqa: E402
-from llmops.core.samples import Sample, pairs_sample, proportion_sample  # noqa: E402
+from llmops.core.rules import BOOTSTRAP, SCORE, STUDENT, Rule, p_values  # noqa: E402
+from llmops.core.samples import Sample, pairs_sample, proportion_sample, resampled_sample  # noqa: E402
 from llmops.core.statistics import tally_of  # noqa: E402
 
 ALPHA = 0.05
 PULLS = 4000
+BOOTSTRAP_PULLS = 1000
+RESAMPLES = 1000
 ROWS = (15, 30, 60, 120, 250, 500)
+CONFUSION = {
+    "macro F1, classes of 5:3:2, 80 % right": ((0.42, 0.05, 0.03), (0.04, 0.23, 0.03), (0.02, 0.03, 0.15)),
+    "macro F1, classes of 8:1:1, 90 % right": ((0.76, 0.02, 0.02), (0.02, 0.07, 0.01), (0.02, 0.01, 0.07)),
+}
+"""Chances of reference (row) and prediction (column)."""
 
 
 class Rates(NamedTuple):
@@ -57,25 +65,52 @@ def measure() -> Iterator[Rates]:
         ):
             yield _rates(STUDENT, name, [_unbounded(row.tolist()) for row in values], mean)
 
+        for name, matrix in CONFUSION.items():
+            limit = float(macro_f1(np.array([matrix]))[0])
+            yield _rates(BOOTSTRAP, name, _resampled(np.array(matrix), n, rng), limit, rows=n)
+
+
+def macro_f1(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the macro F1 of confusion matrices as `evaluators.builtin.classification` forms it."""
+    right = np.diagonal(counts, axis1=1, axis2=2)
+    sizes = counts.sum(axis=1) + counts.sum(axis=2)
+    scores = np.divide(2 * right, sizes, out=np.zeros_like(right), where=sizes > 0)
+    return np.asarray(scores.sum(axis=1) / np.maximum(1, (sizes > 0).sum(axis=1)))
+
+
+def _resampled(chances: npt.NDArray[np.float64], n: int, rng: np.random.Generator) -> list[Sample]:
+    samples = []
+    for counts in rng.multinomial(n, chances.ravel(), BOOTSTRAP_PULLS):
+        again = rng.multinomial(n, counts / n, RESAMPLES)
+        values, (observed,) = (
+            macro_f1(found.reshape(-1, *chances.shape).astype(float)).tolist() for found in (again, counts)
+        )
+        samples.append(resampled_sample(values, observed, unknown=0))
+    return samples
+
 
 def _unbounded(values: list[float]) -> Sample:
     tally = tally_of(values)
     return Sample(kind="unbounded", low=tally, high=tally, lowest=-math.inf, highest=math.inf)
 
 
-def _rates(rule: Rule, situation: str, samples: list[Sample], limit: float) -> Rates:
+def _rates(rule: Rule, situation: str, samples: list[Sample], limit: float, rows: int = 0) -> Rates:
     passes = fails = 0
     for sample in samples:
         passing, failing = p_values(rule, sample, limit, at_least=True)
         passes += passing <= ALPHA
         fails += failing <= ALPHA
-    return Rates(rule, situation, samples[0].rows, passes / len(samples), fails / len(samples))
+    return Rates(rule, situation, rows or samples[0].rows, passes / len(samples), fails / len(samples))
 
 
 def report(found: list[Rates]) -> str:
     """Write the table as Markdown, and the largest rate of each rule."""
+    head = (
+        f"Wrong answers of the approximate methods on the limit itself, nominal {100 * ALPHA:g} %, {PULLS} draws each "
+        f"({BOOTSTRAP_PULLS} of the bootstrap, {RESAMPLES} resamples each)."
+    )
     lines = [
-        f"Wrong answers of the approximate methods on the limit itself, nominal {100 * ALPHA:g} %, {PULLS} draws each.",
+        head,
         "",
         "| rule | situation | rows | wrong passes % | wrong fails % |",
         "| --- | --- | --: | --: | --: |",
@@ -84,7 +119,7 @@ def report(found: list[Rates]) -> str:
         f"| {one.rule.name} | {one.situation} | {one.rows} | {100 * one.passes:.1f} | {100 * one.fails:.1f} |"
         for one in sorted(found, key=lambda one: (one.rule.name, one.situation, one.rows))
     ]
-    for rule in (SCORE, STUDENT):
+    for rule in (BOOTSTRAP, SCORE, STUDENT):
         worst = max(max(one.passes, one.fails) for one in found if one.rule is rule)
         lines += ["", f"Largest rate of the {rule.name}: {100 * worst:.0f} %."]
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TextIO, TypeVar
 
+from llmops.core.distribution import Distribution
 from llmops.core.documents import from_json, to_json
 from llmops.core.metrics import Finding, Metric, Outcome, RowStatus
 from llmops.errors import UsageError
@@ -183,12 +184,18 @@ class RunRecord(Record):
         started_at, ended_at: ISO 8601, UTC.
         stand_in: whether the stand-in model answered, which is no real model.
         tokens, cost_usd: sums over the lines; the cost is None when it is not known of a line with tokens.
+        latency_s: percentile (`p50`, `p95`) of the lines that completed or failed, seconds; empty when not known.
         model_calls: None when no call could be made: everything was cached, or the flow has no connection.
         target: id of the run whose lines an evaluation flow scored; None for a run of the flow itself.
         metrics: what the aggregation nodes logged; a number, or text such as `NaN`.
+        resampled: the numbers among them over each bootstrap sample of the rows, where the request asked for it; None
+            where a sample gave none. Sample k has the same rows in every run of an evaluation flow over so many rows.
         aggregation_error: why the aggregation nodes did not end.
         lines_digest: SHA-256 over every line's row, repeat, status, inputs and outputs, in order.
         log: name of the file, in `.llmops/logs/`, that took what the flow printed; other runs of the flow share it.
+        remote: names under which a service ran it, in order: those after the first ran what was left over.
+        link: page of the service that shows it.
+        status: what a service says of a run whose lines were not fetched yet; empty for a run that has ended.
     """
 
     kind: ClassVar[str] = "run"
@@ -208,19 +215,38 @@ class RunRecord(Record):
     ended_at: str
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
     cost_usd: float | None = None
+    latency_s: Mapping[str, float] = dataclasses.field(default_factory=dict)
     model_calls: ModelCalls | None = None
     stand_in: bool = False
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
     target: str | None = None
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    resampled: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
     aggregation_error: LineError | None = None
     lines_digest: str = ""
     log: str = ""
+    remote: Sequence[str] = ()
+    link: str = ""
+    status: str = ""
 
     @property
     def lines(self) -> int:
         """Lines of the run: rows that were asked for, times repeats."""
         return self.completed + self.failed + self.unmeasured
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingRecord(Record):
+    """A run that was started and has not been brought to its end; its lines are in `planned.jsonl` beside it.
+
+    Attributes:
+        run: the record as far as it is known before the end.
+        aggregates: whether the flow has nodes over all lines, so that its metrics need all of them in one go.
+    """
+
+    kind: ClassVar[str] = "pending-run"
+    run: RunRecord
+    aggregates: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +256,10 @@ class EvaluationRecord(Record):
     Attributes:
         evaluators: evaluator name to the digest of its flow.
         evaluation_runs: evaluator name to the id of the run that scored the lines.
-        judges: evaluator name to the digest of what judged besides its flow: variants, connections, column mapping.
+        judges: evaluator name to the digest of what judged besides its flow: variants, models of its nodes, arguments,
+            connections, column mapping.
+        repeats: evaluator name to its measurements of each line.
+        resampled: `evaluator.metric` to the evaluation run's `resampled`.
         rows: rows of the data set; scored, failed and unmeasured add up to it.
     """
 
@@ -245,6 +274,8 @@ class EvaluationRecord(Record):
     failed: int
     unmeasured: int
     judges: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    repeats: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    resampled: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +357,23 @@ class FlowChange:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PastValue:
+    """What a scheduled evaluation of the main branch found of one metric.
+
+    Attributes:
+        metric: `evaluator.metric`.
+        at: ISO 8601, UTC; commit: of the flow.
+        interval: two-sided 95 %.
+    """
+
+    metric: str
+    value: float
+    at: str
+    commit: str = ""
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerdictRecord(Record):
     """The answer of one check, complete enough to render every report without another file.
 
@@ -336,6 +384,10 @@ class VerdictRecord(Record):
         worst, flipped: rows to show, worst first, each list cut at `ROWS_SHOWN`.
         evidence: digest over everything that decided; a re-run with equal evidence returns this very record.
         looks: every look that the verdict rests on, the last one included.
+        compares_rows: whether candidate and baseline were compared row by row; False: by their numbers alone.
+        distributions: how scores are spread; those behind the gate's metrics first.
+        past: what scheduled evaluations of the main branch found over this data set, oldest first.
+        past_environment: where they ran.
         changes: what the candidate's flow has other than the baseline's, prompts first.
     """
 
@@ -357,13 +409,15 @@ class VerdictRecord(Record):
     created_at: str
     stand_in: bool = False
     notes: Sequence[str] = ()
+    compares_rows: bool = True
+    distributions: Sequence[Distribution] = ()
+    past: Sequence[PastValue] = ()
+    past_environment: str = ""
     changes: Sequence[FlowChange] = ()
     looks: Sequence[Look] = ()
 
 
 ROWS_SHOWN = 100
-
-_RECORDS: dict[str, type[Record]] = {cls.kind: cls for cls in (RunRecord, EvaluationRecord, VerdictRecord, LooksRecord)}
 
 R = TypeVar("R", bound=Record)
 

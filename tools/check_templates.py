@@ -98,7 +98,7 @@ def _steps(value: Any) -> Iterator[Mapping[str, Any]]:
 def check_github_service(root: Path) -> Iterator[str]:
     """Ask GitHub's own language service."""
     install_packages()
-    yield from _lines([NODE, SCRIPTS / "github.mjs", PACKAGES, root, *github_files(root)], root)
+    yield from _lines([NODE, SCRIPTS / "github.mjs", PACKAGES, ROOT, root, *github_files(root)], root)
 
 
 def check_azure_service(root: Path) -> Iterator[str]:
@@ -110,7 +110,9 @@ def check_azure_service(root: Path) -> Iterator[str]:
 def check_security(root: Path) -> Iterator[str]:
     """Ask zizmor."""
     options = ("--offline", "--strict-collection", "--persona", "pedantic", "--min-severity", "low", "--no-progress")
-    yield from _lines([_tool("zizmor"), *options, "--format", "plain", "--quiet", *github_files(root)], root)
+    files = github_files(root)
+    if files:
+        yield from _lines([_tool("zizmor"), *options, "--format", "plain", "--quiet", *files], root)
 
 
 def check_schema(root: Path) -> Iterator[str]:
@@ -164,6 +166,12 @@ def check_our_rules(root: Path) -> Iterator[str]:
                 yield f"{file}: job {name} has no time limit"
             if "permissions" not in job:
                 yield f"{file}: job {name} does not say its permissions"
+            elif _reads_caches(job) and (set(job["permissions"].values()) != {"read"} or "environment" in job):
+                yield f"{file}: job {name} reads a cache that a pull request may have written, and is trusted"
+
+
+def _reads_caches(job: Mapping[str, Any]) -> bool:
+    return any(str((step.get("with") or {}).get("caches", "false")) == "true" for step in job.get("steps", ()))
 
 
 CHECKS: Mapping[str, Callable[[Path], Iterator[str]]] = {

@@ -69,9 +69,9 @@ class Uv:
         run([self.executable, "venv", "--quiet", "--no-project", "--python", python, str(venv)], self.env)
 
     def install(self, python: Path, *arguments: str) -> None:
-        """Install without resolving."""
-        command = [self.executable, "pip", "install", "--quiet", "--python", str(python), "--no-deps", *arguments]
-        run(command, self.env)
+        """Install without resolving; like pip, compile what is installed, which halves the start of a worker."""
+        options = ("--quiet", "--no-deps", "--compile-bytecode", "--python", str(python))
+        run([self.executable, "pip", "install", *options, *arguments], self.env)
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,18 @@ def set_up(root: Path, venv: Path, level: str, env: Mapping[str, str]) -> None:
         print(f"Setting up {venv.name} ({level}) with Python {sys.version.split()[0]}", file=sys.stderr)
         way = _install_with_first(installers(root, env), root, venv, level)
         way.install(python_of(venv), "--no-build-isolation", "--editable", str(root))
+        compile_bytecode(root, python_of(venv), env)
         (venv / STATE).write_text(json.dumps({"digest": digest, "level": level}), encoding="utf-8")
+
+
+def compile_bytecode(root: Path, python: Path, env: Mapping[str, str]) -> None:
+    """Compile what workers import, which is more than a thousand modules, and llmops itself.
+
+    uv leaves this to the first import, which keeps nothing where the environment forbids it to write.
+    """
+    writing = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    run([str(python), str(root / "llmops" / "engine" / "worker"), "preload"], writing)
+    run([str(python), "-m", "compileall", "-q", str(root / "llmops")], writing)
 
 
 def _is_ready(venv: Path, digest: str, level: str) -> bool:

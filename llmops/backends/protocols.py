@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from llmops.config.connections import ResolvedConnection
 from llmops.core.endpoint import Endpoint, Lease, Window
@@ -36,6 +36,20 @@ class FlowSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunAbout:
+    """What is said about a run, and what only one backend understands.
+
+    Attributes:
+        resources: `instance_type` or `compute`, as in prompt flow's run files.
+    """
+
+    display_name: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """Everything that decides the outcome of a run, and how to go about it.
 
@@ -44,9 +58,12 @@ class RunRequest:
         target: the run whose lines are evaluated, a request earlier in the same call or a run of before; None for a
             run of the flow itself.
         environment_variables: literal values or `${env:NAME}` references.
+        resamples: bootstrap samples of the rows over which an evaluation flow's aggregation is run again; a backend
+            that cannot leaves `RunRecord.resampled` empty.
         rows: positions of the rows to run, ascending; all of the data set when None. A larger request runs only the
             rows that a smaller one left out.
         is_required: False lets the other requests go on when this one cannot run at all.
+        about: what people wrote about the run; it decides nothing.
     """
 
     label: str
@@ -60,10 +77,23 @@ class RunRequest:
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     target: RunRequest | RunRecord | None = None
     repeats: int = 1
+    resamples: int = 0
     rows: Sequence[int] | None = None
     concurrency: int = 16
     line_timeout_s: float = 600.0
     is_required: bool = True
+    about: RunAbout = field(default_factory=RunAbout)
+
+
+class RunLog(NamedTuple):
+    """What a run wrote so far.
+
+    Attributes:
+        is_whole: nothing more will come.
+    """
+
+    text: str
+    is_whole: bool = True
 
 
 class Progress(Protocol):
@@ -76,7 +106,23 @@ class Progress(Protocol):
         """Clear what is drawn, before other text is written."""
 
 
-class Runs(Protocol):
+class RunReader(Protocol):
+    """Knows the runs that there are."""
+
+    def lines(self, run: RunRecord) -> Iterator[Line]:
+        """Yield the lines of a run, ordered by row and repeat."""
+
+    def find(self, run_id: str) -> RunRecord | None:
+        """Return the record of a run, None when there is none."""
+
+    def list_all(self) -> Sequence[RunRecord]:
+        """Return all runs, newest first."""
+
+    def read_log(self, run_id: str) -> RunLog:
+        """Return what a run wrote so far; nothing for a run that wrote nothing or is not known."""
+
+
+class Runs(RunReader, Protocol):
     """Runs flows over data sets."""
 
     def run(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord | LlmopsError]:
@@ -93,14 +139,52 @@ class Runs(Protocol):
             BackendError: the model or the backend is unusable before the first line.
         """
 
-    def lines(self, run: RunRecord) -> Iterator[Line]:
-        """Yield the lines of a run, ordered by row and repeat."""
+    def submit(self, requests: Sequence[RunRequest]) -> Sequence[RunRecord]:
+        """Start what can start now and return without waiting; `wait`, also in another process, goes on.
 
-    def find(self, run_id: str) -> RunRecord | None:
-        """Return the record of a run, None when there is none."""
+        Guarantees: as for `run`: the same request is started once.
 
-    def list_all(self) -> Sequence[RunRecord]:
-        """Return all runs, newest first."""
+        Raises:
+            UsageError: the backend runs only while it is watched.
+        """
+
+    def wait(self, run_id: str, progress: Progress) -> RunRecord:
+        """Bring a run that `submit` started to its end.
+
+        Raises:
+            UsageError: there is no such run.
+            DeadlineError: it took longer than the environment allows; it goes on.
+        """
+
+    def cancel(self, run_id: str) -> None:
+        """Ask a run to end; one that has ended stays as it is.
+
+        Raises:
+            UsageError: there is no such run.
+        """
+
+
+class Trial(Protocol):
+    """A loaded flow that takes inputs one by one; nothing is read from a cache or kept in it."""
+
+    log: Path
+    """What the flow printed."""
+
+    async def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run one input.
+
+        Returns:
+            The worker's answer, see `engine/worker/protocol.md`, with `nodes`; a time-out or a crash is a failed line,
+            after which the trial is over.
+        """
+
+
+@runtime_checkable
+class KeepsLines(Protocol):
+    """What `Runs` may know beside: which lines it need not run again."""
+
+    def count_missing(self, request: RunRequest) -> int:
+        """Return how many lines a request would run: those that no run before has measured."""
 
 
 class Clock(Protocol):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmops.cli.arguments import add_command, add_environment, add_json, layered_options
-from llmops.cli.terminal import open_context
+from llmops.cli.terminal import open_context, open_tools
 from llmops.errors import UsageError
-
-if TYPE_CHECKING:
-    from llmops.commands.targets import Tools
 
 
 def _add_strategy(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +17,6 @@ def _add_strategy(parser: argparse.ArgumentParser) -> None:
         choices=("canary", "blue-green", "immediate"),
         help="how it gets its traffic; the environment's rule",
     )
-
-
-def _tools() -> Tools:
-    from llmops.backends.registry import open_delivery
-    from llmops.commands.targets import SystemClock, Tools
-
-    return Tools(open_delivery=open_delivery, clock=SystemClock())
 
 
 def _add_register(commands: Any) -> None:
@@ -43,7 +33,7 @@ def _register(arguments: argparse.Namespace) -> int:
 
     return register(
         context=open_context(),
-        tools=_tools(),
+        tools=open_tools(),
         experiment=arguments.experiment,
         run=arguments.recorded_run,
         without_verdict=arguments.without_verdict,
@@ -67,7 +57,7 @@ def _models(arguments: argparse.Namespace) -> int:
 
     shared = {
         "context": open_context(),
-        "tools": _tools(),
+        "tools": open_tools(),
         "environment": arguments.environment,
         "json_output": arguments.json,
     }
@@ -96,7 +86,7 @@ def _deploy(arguments: argparse.Namespace) -> int:
 
     return deploy(
         context=open_context(),
-        tools=_tools(),
+        tools=open_tools(),
         experiment=arguments.experiment,
         environment=arguments.environment,
         version=arguments.version,
@@ -124,7 +114,7 @@ def _promote(arguments: argparse.Namespace) -> int:
 
     return promote(
         context=open_context(),
-        tools=_tools(),
+        tools=open_tools(),
         experiment=arguments.experiment,
         source=arguments.source,
         to=arguments.to,
@@ -150,7 +140,7 @@ def _rollback(arguments: argparse.Namespace) -> int:
 
     return rollback(
         context=open_context(),
-        tools=_tools(),
+        tools=open_tools(),
         experiment=arguments.experiment,
         environment=arguments.environment,
         to=arguments.to,
@@ -171,7 +161,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
     return status(
         context=open_context(),
-        tools=_tools(),
+        tools=open_tools(),
         experiment=arguments.experiment,
         environment=arguments.environment,
         json_output=arguments.json,
@@ -229,7 +219,7 @@ def _invoke(arguments: argparse.Namespace) -> int:
 
     return invoke(
         context=open_context(),
-        tools=_tools(),
+        tools=open_tools(),
         experiment=arguments.experiment,
         environment=arguments.environment,
         inputs=arguments.inputs,

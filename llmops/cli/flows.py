@@ -91,6 +91,7 @@ def _add_init(commands: Any) -> None:
     )
     parser.add_argument("--yes", action="store_true", help="ask nothing; take the flags and the defaults")
     parser.add_argument("--ci", choices=("github", "azure-pipelines", "none"), default="github", help="CI system")
+    parser.add_argument("--templates", default="", metavar="REPOSITORY@COMMIT", help="write pipelines that call these")
     parser.add_argument("--backend", choices=("local", "azure"), default="local", help="where versions are deployed")
     parser.add_argument("--threshold", action="append", default=[], metavar="METRIC=MIN", help="may be repeated")
     parser.add_argument("--no-install", action="store_true", help="do not install the LLM tool's package")
@@ -104,7 +105,7 @@ def _init(arguments: argparse.Namespace) -> int:
     thresholds = parse_thresholds(arguments.threshold)
     return init(
         context=open_context(),
-        wishes=Wishes(ci=arguments.ci, backend=arguments.backend, thresholds=thresholds),
+        wishes=Wishes(ci=arguments.ci, templates=arguments.templates, backend=arguments.backend, thresholds=thresholds),
         force=arguments.force,
         install=not arguments.no_install,
         ask=_ask if sys.stdin.isatty() and not arguments.yes else None,

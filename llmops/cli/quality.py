@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops.cli.arguments import add_command, add_json, add_layered, layered_options, positive
-from llmops.cli.terminal import open_context
+from llmops.cli.terminal import open_context, open_tools
 from llmops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,8 +63,13 @@ def _add_run(commands: Any) -> None:
     add_layered(parser)
     parser.add_argument("--ref", metavar="REF", help="run the flow as it stands at this git ref")
     parser.add_argument("--estimate", action="store_true", help="say what the run would use, and run nothing")
+    _add_detach(parser)
     _add_model_use(parser)
     add_json(parser)
+
+
+def _add_detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--detach", action="store_true", help="start the run and do not wait; see `llmops runs wait`")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -77,6 +83,7 @@ def _run(arguments: argparse.Namespace) -> int:
             run=None,
             evaluate=False,
             json_output=arguments.json,
+            detach=arguments.detach,
         )
     from llmops.commands.run import run
 
@@ -88,14 +95,25 @@ def _run(arguments: argparse.Namespace) -> int:
         json_output=arguments.json,
         use=_model_use(arguments),
         estimates=arguments.estimate,
+        detach=arguments.detach,
     )
 
 
 def _add_evaluate(commands: Any) -> None:
     parser = add_command(commands, "evaluate", "score the lines of a run with the experiment's evaluators", _evaluate)
-    parser.add_argument("recorded_run", metavar="RUN", nargs="?", help="the id that `llmops run` printed")
+    parser.add_argument(
+        "names",
+        metavar="RUN",
+        nargs="*",
+        help="the id that `llmops run` printed; with --scheduled: experiments, or all",
+    )
     parser.add_argument("--file", metavar="FILE", type=Path, help="a run file of prompt flow that names the evaluation")
     parser.add_argument("--run", metavar="RUN", dest="target", help="with --file: id or name of the run to evaluate")
+    parser.add_argument("--scheduled", action="store_true", help="measure the main branch and what serves, instead")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="with --scheduled: folder for the reports")
+    parser.add_argument("--occasion", metavar="TEXT", help="with --scheduled: only answers of the same one are reused")
+    parser.add_argument("--dry-run", action="store_true", help="with --scheduled: record nothing and tell nobody")
+    _add_detach(parser)
     add_layered(parser)
     add_json(parser)
 
@@ -109,7 +127,10 @@ def _names_a_file(arguments: argparse.Namespace, positional: str | None, name: s
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    if _names_a_file(arguments, arguments.recorded_run, "RUN"):
+    if arguments.scheduled:
+        return _evaluate_scheduled(arguments)
+    run = _at_most_one(arguments.names)
+    if _names_a_file(arguments, run, "RUN"):
         from llmops.commands.run_file import run_file
 
         return run_file(
@@ -119,11 +140,36 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             run=arguments.target,
             evaluate=True,
             json_output=arguments.json,
+            detach=arguments.detach,
         )
+    if arguments.detach:
+        raise UsageError.of("only one run can be left to itself", where="--detach", expected="--file FILE --run RUN")
     from llmops.commands.evaluate import evaluate
 
-    return evaluate(
-        context=open_context(), run=arguments.recorded_run, flags=layered_options(arguments), json_output=arguments.json
+    assert run is not None
+    return evaluate(context=open_context(), run=run, flags=layered_options(arguments), json_output=arguments.json)
+
+
+def _at_most_one(names: Sequence[str]) -> str | None:
+    if len(names) > 1:
+        raise UsageError.of("one run at a time", where="llmops evaluate", found=", ".join(names))
+    return names[0] if names else None
+
+
+def _evaluate_scheduled(arguments: argparse.Namespace) -> int:
+    from llmops.commands.evaluate_scheduled import evaluate_scheduled
+
+    if arguments.file:
+        raise UsageError.of("--scheduled evaluates no run file", where="llmops evaluate")
+    return evaluate_scheduled(
+        context=open_context(),
+        tools=open_tools(),
+        experiments=arguments.names,
+        flags=layered_options(arguments),
+        output=arguments.output,
+        occasion=arguments.occasion,
+        dry_run=arguments.dry_run,
+        json_output=arguments.json,
     )
 
 
@@ -170,27 +216,35 @@ def _add_runs(commands: Any) -> None:
     comparing = actions.add_parser("compare", help="two or more runs side by side, with the rows that differ")
     logs = actions.add_parser("logs", help="what a run's flow printed", allow_abbrev=False)
     exporting = actions.add_parser("export", help="the lines of a run as JSON Lines or CSV", allow_abbrev=False)
-    for one in (showing, logs, exporting):
+    waiting = actions.add_parser("wait", help="wait for a run that was started with --detach", allow_abbrev=False)
+    cancelling = actions.add_parser("cancel", help="ask a run to end", allow_abbrev=False)
+    for one in (showing, logs, exporting, waiting, cancelling):
         one.add_argument("recorded_run", metavar="RUN", help="id, the beginning of one, or name")
     comparing.add_argument("recorded_runs", metavar="RUN", nargs="+", help="ids or names")
+    logs.add_argument("--follow", action="store_true", help="go on until the run has ended")
     exporting.add_argument("--output", metavar="FILE", type=Path, help="a .jsonl or .csv file; standard output if none")
-    for one in (listing, showing, comparing):
+    for one in (listing, showing, comparing, waiting):
         add_json(one)
+    for one in (listing, showing, comparing, logs, exporting, waiting, cancelling):
+        one.add_argument("--environment", metavar="E", help="ask this environment's backend too")
 
 
 def _runs(arguments: argparse.Namespace) -> int:
     from llmops.commands import runs
 
-    context = open_context()
-    if arguments.action == "list":
-        return runs.list_runs(context=context, json_output=arguments.json)
-    if arguments.action == "show":
-        return runs.show_run(context=context, run=arguments.recorded_run, json_output=arguments.json)
-    if arguments.action == "compare":
-        return runs.compare_runs(context=context, runs=arguments.recorded_runs, json_output=arguments.json)
-    if arguments.action == "logs":
-        return runs.show_logs(context=context, run=arguments.recorded_run)
-    return runs.export_run(context=context, run=arguments.recorded_run, output=arguments.output)
+    by_action: Mapping[str, Callable[..., int]] = {
+        "list": runs.list_runs,
+        "show": runs.show_run,
+        "compare": runs.compare_runs,
+        "logs": runs.show_logs,
+        "export": runs.export_run,
+        "wait": runs.wait_for_run,
+        "cancel": runs.cancel_run,
+    }
+    names = {"recorded_run": "run", "recorded_runs": "runs", "json": "json_output"}
+    given = ("recorded_run", "recorded_runs", "json", "follow", "output", "environment")
+    values = {names.get(name, name): getattr(arguments, name) for name in given if hasattr(arguments, name)}
+    return by_action[arguments.action](context=open_context(), **values)
 
 
 def _add_gate(commands: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from llmops.commands.context import Context
+    from llmops.commands.targets import Tools
 
 
 def open_context(*, host: str | None = None) -> Context:
@@ -23,7 +24,8 @@ def open_context(*, host: str | None = None) -> Context:
     return Context(
         folder=Path.cwd(),
         env=dict(os.environ),
-        write=lambda text: print(text, flush=True),
+        write=_write,
+        command=lambda line: print(line, flush=True),
         say=say,
         progress=ProgressDisplay(sys.stderr, is_terminal=sys.stderr.isatty(), width=width),
         host=detect(os.environ, asked=host),
@@ -31,6 +33,21 @@ def open_context(*, host: str | None = None) -> Context:
         color=is_terminal and "NO_COLOR" not in os.environ,
         encoding=sys.stdout.encoding or "utf-8",
     )
+
+
+def _write(text: str) -> None:
+    """Write to standard output, so that no text of rows, models and files acts as a command of the CI system."""
+    from llmops.reports.plain_text import defuse_output
+
+    print(defuse_output(text), flush=True)
+
+
+def open_tools() -> Tools:
+    """Build the collaborators of delivery commands: the real backends and the real time."""
+    from llmops.backends.registry import open_delivery
+    from llmops.commands.targets import SystemClock, Tools
+
+    return Tools(open_delivery=open_delivery, clock=SystemClock())
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -25,9 +26,10 @@ from llmops.core.limits import MetricSpec
 from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, first_to_report
 from llmops.evaluators.evaluation import evaluate_run
-from llmops.evaluators.slices import read_slices
+from llmops.evaluators.slices import count_slices, read_slices
 from llmops.evaluators.verdict import Case, decide, draw_positions, judge_case
-from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
+from llmops.history.nearby import find_past
+from llmops.records import EvaluationRecord, PastValue, RunRecord, VerdictRecord
 from llmops.reports import console
 from llmops.reports.model_calls import describe_calls
 from llmops.reports.redaction import redact
@@ -160,8 +162,9 @@ def _check_one(
                 )
             )
             repeated = with_repeats(prepared, baseline, add_repeats)
-            verdict = _Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
+            verdict = Check(context=context, prepared=repeated, baseline=baseline, runs=runs).decide()
             verdict = replace(verdict, changes=find_changes(baseline.source, prepared.flow))
+            verdict = with_past(verdict, prepared.project)
         if prepared.experiment.redact:
             verdict = redact(verdict)
         folder = output or prepared.project.state / "reports" / verdict.id
@@ -173,9 +176,40 @@ def _check_one(
     return Checked(name, verdict, reports)
 
 
+def with_past(verdict: VerdictRecord, project: Project) -> VerdictRecord:
+    """Add what scheduled evaluations of the main branch found, as far as it is at hand."""
+    past = find_past(
+        project.root,
+        project.environments,
+        experiment=verdict.experiment,
+        environment=verdict.environment,
+        dataset=verdict.candidate.run.dataset.name,
+    )
+    if past is None:
+        return verdict
+    values = [
+        PastValue(
+            metric=f"{metric.evaluator}.{metric.name}",
+            value=metric.value,
+            at=entry.at,
+            commit=entry.commit,
+            interval=metric.interval,
+        )
+        for entry in past.entries
+        for metric in entry.metrics
+        if metric.value is not None and math.isfinite(metric.value)
+    ]
+    return replace(verdict, past=values, past_environment=past.environment)
+
+
 @dataclass(frozen=True, kw_only=True)
-class _Check:
-    """One experiment between its preparation and its verdict."""
+class Check:
+    """One experiment between its preparation and its verdict.
+
+    Attributes:
+        baseline: what it is compared with; without a source, it is judged by its own numbers.
+        runs: of the environment; open until the verdict is there.
+    """
 
     context: Context
     prepared: Prepared
@@ -189,9 +223,11 @@ class _Check:
 
     def _drawn_case(self) -> Case:
         """Run rows in the order in which they are drawn, a few at a time, until the verdict is certain."""
-        order = read_draw_order(self.prepared.data, self.prepared.experiment.gate.seed)
+        gate = self.prepared.experiment.gate
+        order = read_draw_order(self.prepared.data, gate.seed)
+        sizes = count_slices(read_slices(self.prepared.data, gate))
         for drawn in batches(len(order), self.prepared.experiment.concurrency):
-            case = self._case(order[:drawn])
+            case = dataclasses.replace(self._case(order[:drawn]), slice_sizes=sizes)
             if judge_case(self.prepared.project.state, case) != "inconclusive":
                 break
         return dataclasses.replace(

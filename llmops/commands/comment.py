@@ -57,7 +57,8 @@ def comment(
     verdicts = [one.verdict for one in found]
     finished = _finished_run(context)
     link = finished.link if finished else context.host.run_link(context.env)
-    body = render_comment(verdicts, missing=missing, links={"Run and report files": link})
+    links = {"Full HTML report": context.host.artifacts_link(link), "Run": link} if link else {}
+    body = render_comment(verdicts, missing=missing, links=links)
     if finished:
         body = f"{body}\n_Told by the pull request's own run, which ended with {finished.conclusion}._\n"
     if dry_run:
@@ -93,7 +94,7 @@ def _warn(context: Context, error: LlmopsError) -> None:
     if context.host.name == "none":
         context.say(f"warning: {title}: {message}")
     else:
-        context.write(context.host.annotate(Annotation(level="warning", title=title, message=message)))
+        context.command(context.host.annotate(Annotation(level="warning", title=title, message=message)))
 
 
 def _finished_run(context: Context) -> FinishedRun | None:

@@ -18,7 +18,8 @@ class Context:
     Attributes:
         folder: where the user is; the project is the nearest one upwards.
         env: environment variables.
-        write: takes text for standard output, without the final newline.
+        write: takes text for standard output, without the final newline; nothing in it acts on the CI system.
+        command: takes a line that the CI system is to obey, as a function of `host` gave it.
         say: takes text for people, on standard error.
         progress: is told how far runs are.
         host: the CI system that runs the command.
@@ -28,6 +29,7 @@ class Context:
     folder: Path
     env: Mapping[str, str]
     write: Callable[[str], None]
+    command: Callable[[str], None]
     say: Callable[[str], None]
     progress: Progress
     host: Host = NONE

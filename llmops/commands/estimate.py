@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmops.backends.protocols import RunRequest
+from llmops.backends.protocols import KeepsLines, RunRequest, Runs
 from llmops.config.data import read_rows
 from llmops.core.prices import Price, cost_usd, find_price
 from llmops.records import RunRecord
@@ -18,17 +18,19 @@ BYTES_PER_TOKEN = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Tokens and money of a run whose lines are all new.
+    """Tokens and money that a run would use.
 
     Attributes:
-        lines: rows times repeats; lines and calls that are cached cost nothing and are not taken off.
-        prompt_tokens, completion_tokens: over all lines; None when nothing says.
+        lines: rows times repeats.
+        cached: lines that are there already and cost nothing; single calls that are cached are not taken off.
+        prompt_tokens, completion_tokens: over the other lines; None when nothing says.
         cost_usd: None when a price is missing, or the completion tokens are not known.
         prices_as_of: day of the oldest price in use; empty without prices.
         basis: how it is known, one sentence.
     """
 
     lines: int
+    cached: int
     prompt_tokens: int | None
     completion_tokens: int | None
     cost_usd: float | None
@@ -36,18 +38,19 @@ class Estimate:
     basis: str
 
 
-def estimate(request: RunRequest, history: Sequence[RunRecord], prices: Mapping[str, Price]) -> Estimate:
+def estimate(request: RunRequest, runs: Runs, prices: Mapping[str, Price]) -> Estimate:
     """Estimate a run, from the newest run of the same flow, else from its prompts and rows.
 
     Args:
         request: as it would run.
-        history: newest first.
+        runs: knows the runs of before, and perhaps which lines are there already.
         prices: model to price.
     """
-    lines = request.dataset.rows * request.repeats
+    total = request.dataset.rows * request.repeats
+    lines = runs.count_missing(request) if isinstance(runs, KeepsLines) else total
     earlier = [
         record
-        for record in history
+        for record in runs.list_all()
         if record.flow.path == request.source.ref.path and record.completed and record.tokens and not record.target
     ]
     earlier.sort(key=lambda record: record.dataset.path != request.dataset.path)
@@ -60,7 +63,8 @@ def estimate(request: RunRequest, history: Sequence[RunRecord], prices: Mapping[
         cost = earlier[0].cost_usd * lines / earlier[0].completed
     as_of = min((price.as_of for price in prices.values()), default="") if cost is not None else ""
     return Estimate(
-        lines=lines,
+        lines=total,
+        cached=total - lines,
         prompt_tokens=prompt,
         completion_tokens=completion,
         cost_usd=cost,
@@ -86,7 +90,8 @@ def _from_prompts(request: RunRequest, lines: int) -> tuple[int | None, int | No
     templates = sum(_template_bytes(request, node) for node in nodes)
     texts = (json.dumps(row.values, ensure_ascii=False) for row in read_rows(request.data))
     rows = sum(len(text.encode("utf-8", "replace")) for text in texts)
-    prompt = (templates * lines + rows * request.repeats * len(nodes)) // BYTES_PER_TOKEN
+    share = lines / (request.dataset.rows * request.repeats)
+    prompt = round((templates * lines + rows * request.repeats * share * len(nodes)) / BYTES_PER_TOKEN)
     limits = [node.get("inputs", {}).get("max_tokens") for node in nodes]
     whole = all(type(limit) is int for limit in limits)
     completion = sum(limit for limit in limits if type(limit) is int) * lines if whole else None
@@ -129,4 +134,5 @@ def describe_estimate(found: Estimate) -> str:
         if found.cost_usd is not None
         else "the cost is not known: a price or a count is missing"
     )
-    return f"{found.lines} lines: {amount}; {money}\nHow it is known: {found.basis}. What is cached costs nothing."
+    lines = f"{found.lines} lines, {found.cached} of them cached" if found.cached else f"{found.lines} lines"
+    return f"{lines}: {amount}; {money}\nHow it is known: {found.basis}. Single calls that are cached cost nothing."

@@ -38,7 +38,7 @@ def gate(
         0 pass, 10 fail, 11 inconclusive.
 
     Raises:
-        UsageError: no such evaluation, or the two are not comparable.
+        UsageError: no such evaluation, the two are not comparable, or only some rows were drawn.
     """
     project = load_project(find_root(context.folder))
     candidate = read_evaluation(project.state, evaluation)
@@ -47,6 +47,7 @@ def gate(
         require_comparable(candidate, old)
     pick_experiments(project, [candidate.run.experiment])
     selection = layer(project, candidate.run.experiment, env=context.env, flags=flags)
+    _require_all_rows(candidate)
     case = Case(
         experiment=selection.experiment.name,
         environment=candidate.run.environment,
@@ -61,6 +62,18 @@ def gate(
         verdict = decide(project.state, case, runs.lines)
     _show(context, verdict, project.state / "verdicts" / f"{verdict.id}.json", output, json_output=json_output)
     return verdict.exit_code
+
+
+def _require_all_rows(candidate: EvaluationRecord) -> None:
+    """Refuse rows that a sequential check chose to stop at: only its own looks have known error rates."""
+    if candidate.rows == candidate.run.dataset.rows:
+        return
+    raise UsageError.of(
+        "the evaluation rests on some of the rows only: a sequential check stopped there",
+        where=candidate.id,
+        found=f"{candidate.rows} of {candidate.run.dataset.rows} rows",
+        fix=f"Run `llmops check {candidate.run.experiment}`, which returns its recorded verdict.",
+    )
 
 
 def _slices(root: Path, limits: Gate, candidate: EvaluationRecord) -> Mapping[str, Sequence[str]]:

@@ -34,7 +34,7 @@ def annotate_verdicts(context: Context, project: Project | None, verdicts: Seque
     if project is not None:
         annotations += [item for verdict in verdicts for item in _prompt_annotations(context, project, verdict)]
     for annotation in worst_first(annotations):
-        context.write(context.host.annotate(annotation))
+        context.command(context.host.annotate(annotation))
 
 
 def annotate_errors(context: Context, errors: Mapping[str, LlmopsError]) -> None:
@@ -43,7 +43,7 @@ def annotate_errors(context: Context, errors: Mapping[str, LlmopsError]) -> None
         return
     for experiment, error in errors.items():
         message = defuse_log_commands(show_line(str(error), 1_000))
-        context.write(
+        context.command(
             context.host.annotate(Annotation(level="error", title=f"{experiment} has no verdict", message=message))
         )
 
@@ -58,14 +58,14 @@ def add_summaries(context: Context, reports: Sequence[Path]) -> None:
     """Show Markdown reports on the page of the run."""
     for path in reports:
         for line in context.host.add_summary(context.env, path):
-            context.write(line)
+            context.command(line)
 
 
 def set_outputs(context: Context, values: Mapping[str, str]) -> None:
     """Give values to the steps and jobs that follow."""
     for name, value in values.items():
         for line in context.host.set_output(context.env, name, value):
-            context.write(line)
+            context.command(line)
 
 
 def _annotations(context: Context, project: Project | None, verdict: VerdictRecord) -> Iterator[Annotation]:

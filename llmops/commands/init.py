@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from llmops.commands.context import Context
+from llmops.commands.init_callers import callers
 from llmops.commands.init_checklist import checklist_text
 from llmops.commands.init_plan import (
     IGNORED,
@@ -124,6 +125,9 @@ def make_plan(root: Path, wishes: Wishes, env: Mapping[str, str]) -> Plan:
         files.append(File(".gitattributes", lines=("* text=auto eol=lf",)))
     if wishes.ci != "none":
         files.append(File(CHECKLIST, checklist_text(wishes.ci)))
+        pipelines, note = _pipelines(root, wishes, [file.path for file in files])
+        files += pipelines
+        notes += note
     return Plan(files=files, notes=notes, problems=problems, needs_setup=any(map(_needs_llm_tool, flows)))
 
 
@@ -161,6 +165,18 @@ def _environment_files(root: Path, wishes: Wishes, flows: Sequence[FoundFlow], e
         for name, backend in names.items()
         if name not in present or (root / ENVIRONMENTS / f"{name}.yaml").is_file()
     ]
+
+
+def _pipelines(root: Path, wishes: Wishes, planned: Sequence[str]) -> tuple[list[File], list[str]]:
+    """Plan the short pipelines, and say what is left to do."""
+    if not wishes.templates:
+        fix = "--templates REPOSITORY@COMMIT, the place where you keep llmops"
+        return [], [f"no pipelines yet: name where the templates are, {fix}"]
+    there = [*planned, *(path.relative_to(root).as_posix() for path in (root / "config").rglob("*.y*ml"))]
+    experiments = sorted({Path(path).stem for path in there if path.startswith(f"{EXPERIMENTS}/")})
+    environments = {Path(path).stem for path in there if path.startswith(f"{ENVIRONMENTS}/")}
+    found = callers(wishes.ci, wishes.templates, experiments=experiments, delivers={"dev", "prod"} <= environments)
+    return [File(caller.path, caller.text) for caller in found], []
 
 
 def _flows_with_experiment(root: Path) -> dict[str, str]:

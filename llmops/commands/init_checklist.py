@@ -27,11 +27,17 @@ _IDENTITY: Mapping[CiSystem, str] = {
       az ad app federated-credential create --id <appId> --parameters '{
         "name": "github-<environment>",
         "issuer": "https://token.actions.githubusercontent.com",
-        "subject": "repo:<owner>/<repository>:environment:<environment>",
+        "subject": "<subject>",
         "audiences": ["api://AzureADTokenExchange"]}'
 
-- [ ] The same with `"subject": "repo:<owner>/<repository>:pull_request"` for checks of pull requests.
-- [ ] Repository variables `AZURE_CLIENT_ID`, `AZURE_TENANT_ID`, `AZURE_SUBSCRIPTION_ID`: names, not secrets.
+      The subject is `repo:<owner>/<repository>:environment:<environment>`; that of a repository which was created or
+      renamed since July 2026 has numbers, `repo:<owner>@<id>/<repository>@<id>:environment:<environment>`. Read them:
+
+      gh api repos/<owner>/<repository> --jq '"repo:\\(.owner.login)@\\(.owner.id)/\\(.name)@\\(.id)"'
+
+- [ ] None for pull requests: a job that runs their code logs in nowhere.
+- [ ] Variables of each GitHub environment `AZURE_CLIENT_ID`, `AZURE_TENANT_ID`, `AZURE_SUBSCRIPTION_ID`: names, not
+      secrets.
 """,
     "azure-pipelines": """\
 ## 1. An identity without a stored key

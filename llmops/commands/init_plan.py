@@ -75,10 +75,12 @@ class Wishes:
     """What a user said.
 
     Attributes:
+        templates: `REPOSITORY@COMMIT` of our pipelines; empty: none are written.
         thresholds: metric to the smallest value that passes.
     """
 
     ci: CiSystem = "github"
+    templates: str = ""
     backend: str = "local"
     thresholds: Mapping[str, float] = field(default_factory=dict)
 

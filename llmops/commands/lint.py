@@ -181,7 +181,7 @@ def _show(context: Context, findings: Sequence[Finding]) -> None:
     host = detect(context.env)
     if host is not NONE:
         for annotation in worst_first(map(_annotation, findings)):
-            context.write(host.annotate(annotation))
+            context.command(host.annotate(annotation))
     context.write(_summary(findings))
 
 

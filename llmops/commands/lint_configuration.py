@@ -14,6 +14,7 @@ from llmops.config.data import DataSummary, describe, read_rows
 from llmops.config.layers import Selection, layer
 from llmops.config.load import load_project, locate
 from llmops.config.model import Evaluator, Experiment, Project
+from llmops.core.aggregate import names_formed_of_rows
 from llmops.core.mapping import Reference, check, complete, parse_mapping
 from llmops.errors import Problem, UsageError, near_match
 from llmops.evaluators.builtin.source import builtin_closure, with_builtins
@@ -177,7 +178,8 @@ class _Linter:
             logged = reported_metrics(self.tree, linted.closure) if linted.closure else None
             if logged is None or linted.flow is None or (linted.flow.kind != "dag" and not linted.flow.outputs):
                 return
-            known[name] = {*logged, *linted.flow.outputs}
+            declared = self.experiment.evaluators[name].metrics
+            known[name] = {*logged, *linted.flow.outputs, *names_formed_of_rows(declared, linted.flow.outputs)}
         bare = sorted({metric for names in known.values() for metric in names})
         qualified = {f"{name}.{metric}" for name, names in known.items() for metric in names}
         for index, threshold in enumerate(self.experiment.gate.thresholds):

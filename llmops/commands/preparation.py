@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from llmops.backends.protocols import FlowSource, RunRequest
+from llmops.backends.registry import fetch_data
+from llmops.commands.resamples import count_resamples
 from llmops.config.connections import ResolvedConnection, resolve_connections
-from llmops.config.data import DataSummary, describe
+from llmops.config.data import DataSummary, describe, is_registered
 from llmops.config.layers import Options, Selection, layer
 from llmops.config.load import locate
 from llmops.config.model import Environment, Evaluator, Experiment, Project
+from llmops.core.aggregate import names_formed_of_rows
 from llmops.core.mapping import check, parse_mapping
 from llmops.errors import Problem, UsageError, near_match
 from llmops.evaluators.builtin.source import builtin_closure, builtin_ref, with_builtins
@@ -76,7 +79,8 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, n
     experiment, environment = with_builtins(selection.experiment), selection.environment
     collector = _Problems()
     tree = WorkingTree(project.root)
-    summary = collector.attempt(lambda: _describe(project, experiment))
+    data = collector.attempt(lambda: _locate_data(project, selection, env))
+    summary = collector.attempt(lambda: describe(data, label=_data_path(experiment))) if data else None
     flow = collector.attempt(lambda: read_source(tree, experiment))
     evaluators = {
         name: source
@@ -99,7 +103,7 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, n
         experiment=experiment,
         environment=environment,
         dataset=_dataset_ref(experiment, summary),
-        data=project.root / experiment.datasets[experiment.dataset].path,
+        data=data,
         flow=flow,
         evaluators=evaluators,
         connections=connections or {},
@@ -298,6 +302,7 @@ def evaluation_requests(
             environment_variables=_variables(prepared.environment, experiment.evaluators[name]),
             target=target,
             repeats=experiment.evaluators[name].repeat,
+            resamples=count_resamples(experiment, name),
             concurrency=experiment.concurrency,
             line_timeout_s=experiment.line_timeout_s,
             is_required=is_required,
@@ -324,9 +329,16 @@ class _Problems:
         self.problems.extend(problems)
 
 
-def _describe(project: Project, experiment: Experiment) -> DataSummary:
-    path = experiment.datasets[experiment.dataset].path
-    return describe(project.root / path, label=path)
+def _data_path(experiment: Experiment) -> str:
+    return experiment.datasets[experiment.dataset].path
+
+
+def _locate_data(project: Project, selection: Selection, env: Mapping[str, str]) -> Path:
+    """Return the file of the data set; one that is registered elsewhere is fetched."""
+    path = _data_path(selection.experiment)
+    if is_registered(path):
+        return fetch_data(selection.environment, project.state, env, path)
+    return project.root / path
 
 
 def _dataset_ref(experiment: Experiment, summary: DataSummary) -> DatasetRef:
@@ -399,7 +411,14 @@ def _check_metrics(project: Project, experiment: Experiment, evaluators: Mapping
     dynamic = [name for name, source in evaluators.items() if source.flow.kind != "dag" and not source.flow.outputs]
     if dynamic or any(names is None for names in reported.values()):
         return []
-    known = {name: {*(names or ()), *evaluators[name].flow.outputs} for name, names in reported.items()}
+    known = {
+        name: {
+            *(names or ()),
+            *evaluators[name].flow.outputs,
+            *names_formed_of_rows(experiment.evaluators[name].metrics, evaluators[name].flow.outputs),
+        }
+        for name, names in reported.items()
+    }
     bare = {metric for names in known.values() for metric in names}
     qualified = {f"{name}.{metric}" for name, names in known.items() for metric in names}
     problems = []

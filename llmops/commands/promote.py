@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from llmops.backends.registry import Delivery
 from llmops.commands.context import Context
-from llmops.commands.host_report import set_outputs
+from llmops.commands.host_report import add_summaries, set_outputs
 from llmops.commands.releasing import Release, build_judge
 from llmops.commands.targets import Target, Tools, dataset_digests, enter_delivery, find_target
 from llmops.core.endpoint import TOTAL_PERCENT, Deployment, Endpoint
@@ -204,6 +204,7 @@ def _write_evidence(
         folder, candidate, production, environment=target.environment.name, missing=missing, asked_by=asked_by
     )
     set_outputs(context, {"version": serving.model.version, "digest": serving.model.digest})
+    add_summaries(context, [path])
     context.write(f"{path}: {'ready to be promoted' if not missing else f'{len(missing)} things are missing'}")
     return ExitCode.PASS
 

@@ -29,6 +29,7 @@ from llmops.delivery.driver import Driver, Judge, Result
 from llmops.delivery.endpoint_judge import EndpointJudge
 from llmops.delivery.live_scores import LiveScorer, check_rules
 from llmops.delivery.package import Package
+from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.folder import connections_in_use, read_flow_in
 from llmops.flows.tree import WorkingTree
@@ -196,9 +197,25 @@ def build_judge(release: Release, package: Package, stack: ExitStack) -> Version
     flows = {name: source.flow for name, source in prepared.evaluators.items()}
     where = f"environment '{target.environment.name}'"
     check_rules(rules, prepared.experiment, flows, package.manifest, where=where)
-    scorer = _Scorer(release=release, prepared=prepared, stack=stack)
+    judge = judge_of(release, package, prepared, stack)
+    return VersionJudge(endpoint=judge, live=LiveScorer(judge=judge, rules=rules))
+
+
+def judge_of(
+    release: Release, package: Package, prepared: Prepared, stack: ExitStack, use: ModelUse | None = None
+) -> EndpointJudge:
+    """Build the judge of a version's deployments from an experiment that is ready to run.
+
+    Args:
+        use: what the evaluators do with models beyond calling them.
+
+    Raises:
+        UsageError: the environment lacks a connection of the version.
+    """
+    target, context = release.target, release.context
+    scorer = _Scorer(release=release, prepared=prepared, stack=stack, use=use or ModelUse())
     connections = find_connections(target, package, context.env)
-    judge = EndpointJudge(
+    return EndpointJudge(
         endpoints=release.delivery.endpoints,
         endpoint=target.endpoint,
         clock=release.tools.clock,
@@ -213,7 +230,6 @@ def build_judge(release: Release, package: Package, stack: ExitStack) -> Version
         score=scorer.score,
         read_lines=scorer.lines,
     )
-    return VersionJudge(endpoint=judge, live=LiveScorer(judge=judge, rules=rules))
 
 
 @dataclass
@@ -223,6 +239,7 @@ class _Scorer:
     release: Release
     prepared: Prepared
     stack: ExitStack
+    use: ModelUse
     _runs: Runs | None = None
 
     def score(
@@ -242,7 +259,7 @@ class _Scorer:
     def _open(self) -> Runs:
         if self._runs is None:
             context, target = self.release.context, self.release.target
-            runs = open_runs(self.prepared.environment, target.project.state, context.env, context.say)
+            runs = open_runs(self.prepared.environment, target.project.state, context.env, context.say, self.use)
             self._runs = self.stack.enter_context(runs)
         return self._runs
 

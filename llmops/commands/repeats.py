@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from llmops.backends.protocols import FlowSource
-from llmops.commands.preparation import Baseline, Prepared, run_request
+from llmops.backends.protocols import FlowSource, RunRequest
+from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, run_request
 from llmops.config.connections import identity
+from llmops.evaluators.evaluation import judge_digest
 from llmops.evaluators.verdict import Measured, look_family, read_looks
 
 
@@ -43,9 +44,17 @@ def _measured(prepared: Prepared, source: FlowSource) -> Measured:
     request = run_request(prepared, source, label="")
     return Measured(
         flow=source.ref.digest,
-        variants=source.ref.variants,
+        overlay=source.ref.overlay,
         dataset=prepared.dataset.digest,
         evaluators={name: evaluator.ref.digest for name, evaluator in prepared.evaluators.items()},
-        connections={name: identity(connection) for name, connection in request.connections.items()},
+        judges={
+            name: judge_digest(one.source.ref, _identities(one), one.column_mapping)
+            for name, one in evaluation_requests(prepared, request, label="").items()
+        },
+        connections=_identities(request),
         column_mapping=request.column_mapping,
     )
+
+
+def _identities(request: RunRequest) -> dict[str, str]:
+    return {name: identity(connection) for name, connection in request.connections.items()}

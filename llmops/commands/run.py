@@ -28,6 +28,7 @@ def run(
     json_output: bool,
     use: ModelUse | None = None,
     estimates: bool = False,
+    detach: bool = False,
 ) -> int:
     """Run every row that is not in the cache and write the run record.
 
@@ -36,6 +37,7 @@ def run(
         json_output: write the record instead of a sentence.
         use: recordings and faults; the budget is the experiment's.
         estimates: say what the run would use, and run nothing.
+        detach: start the run and do not wait for it.
 
     Returns:
         0: lines that failed are in the record, and `llmops gate` judges them.
@@ -51,8 +53,12 @@ def run(
         runs = resources.enter_context(open_runs(prepared.environment, project.state, context.env, context.say, use))
         request = run_request(prepared, source, label=experiment)
         if estimates:
-            found = estimate(request, runs.list_all(), prepared.environment.prices)
+            found = estimate(request, runs, prepared.environment.prices)
             context.write(json.dumps(to_json(found), indent=2) if json_output else describe_estimate(found))
+            return ExitCode.PASS
+        if detach:
+            (started,) = runs.submit([request])
+            context.write(json.dumps(to_json(started), indent=2) if json_output else describe_started(started))
             return ExitCode.PASS
         (record,) = runs.run([request], context.progress)
     context.progress.close()
@@ -71,6 +77,15 @@ def describe_run(record: RunRecord) -> str:
         [
             f"{record.id}: {counts}; {record.cached} of {record.lines} from the cache{label}",
             *([f"Model calls: {calls}"] if calls else []),
+            *([record.link] if record.link else []),
             f"Next: llmops evaluate {record.id}",
         ]
     )
+
+
+def describe_started(record: RunRecord) -> str:
+    """Say that a run was started, or has ended before, and what to do next."""
+    if not record.status:
+        return describe_run(record)
+    lines = [f"{record.id}: {record.status}", record.link, f"Next: llmops runs wait {record.id}"]
+    return "\n".join(filter(None, lines))

@@ -12,17 +12,19 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from llmops.backends.registry import open_runs
+from llmops.backends.protocols import RunAbout, RunRequest
+from llmops.backends.registry import has_compute, open_runs
 from llmops.commands.context import Context
 from llmops.commands.evaluate import describe_evaluation
 from llmops.commands.preparation import prepare, run_request
-from llmops.commands.run import describe_run
-from llmops.commands.run_names import RunName, keep_name, resolve_run
+from llmops.commands.run import describe_run, describe_started
+from llmops.commands.run_names import RunName, find_run, keep_name
+from llmops.config.data import is_registered
 from llmops.config.document import read_document
 from llmops.config.layers import Selection, parse_variants
-from llmops.config.load import find_root, load_project
+from llmops.config.load import find_root, load_project, pick_environment
 from llmops.config.model import Dataset, Environment, Experiment, Project
 from llmops.core.documents import to_json
 from llmops.errors import ExitCode, LlmopsError, Problem, UsageError, near_match
@@ -30,11 +32,21 @@ from llmops.evaluators.evaluation import evaluate_run
 from llmops.records import RunRecord
 
 _TEXTS = ("name", "display_name", "description", "flow", "data", "run", "variant")
-_MAPPINGS = ("column_mapping", "connections", "tags", "properties")
+_MAPPINGS = ("column_mapping", "connections", "tags", "properties", "resources")
 _PATHS_OR_MAPPINGS = ("environment_variables", "init")
-_NOT_HERE = ("resources", "identity", "runtime", "compute", "type", "status", "command", "outputs")
-"""Keys that mean something to Azure Machine Learning alone, or that prompt flow itself writes."""
+_NOT_HERE = ("identity", "runtime", "compute", "type", "status", "command", "outputs")
+"""Keys that mean nothing to llmops, or that prompt flow itself writes."""
 _KNOWN = ("$schema", *_TEXTS, *_MAPPINGS, *_PATHS_OR_MAPPINGS, *_NOT_HERE)
+
+
+class Keys(NamedTuple):
+    """The keys of a run file: all, and those that only say something to Azure Machine Learning."""
+
+    all: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+
+
+KEYS = Keys(_KNOWN, _NOT_HERE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +56,8 @@ class RunFile:
     Attributes:
         label: the file, for messages.
         folder: its folder.
-        ignored: keys that the local backend cannot honour.
+        resources: `instance_type` or `compute`, for backends that have any.
+        ignored: keys that mean nothing here.
     """
 
     label: str
@@ -62,6 +75,7 @@ class RunFile:
     init: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     properties: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
 
@@ -115,8 +129,10 @@ def _judge_places(values: Mapping[str, Any], report: Any) -> None:
     if not values.get("flow"):
         report(("flow",), "missing key 'flow'", expected="the flow's folder, relative to this file")
     for key in ("flow", "data"):
-        if ":" in str(values.get(key, "")).split("/", maxsplit=1)[0]:
-            report((key,), "not a path", found=f"'{values[key]}'", expected="a path; nothing in a cloud is read")
+        text = str(values.get(key, ""))
+        if ":" in text.split("/", maxsplit=1)[0] and not (key == "data" and is_registered(text)):
+            expected = "a path, or azureml:NAME:VERSION" if key == "data" else "a path"
+            report((key,), "not a path", found=f"'{text}'", expected=expected)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -146,7 +162,14 @@ def _as_texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def run_file(
-    *, context: Context, file: Path, environment: str | None, run: str | None, evaluate: bool, json_output: bool
+    *,
+    context: Context,
+    file: Path,
+    environment: str | None,
+    run: str | None,
+    evaluate: bool,
+    json_output: bool,
+    detach: bool = False,
 ) -> int:
     """Run a flow as a run file says; with `run`, over the lines of another run.
 
@@ -157,16 +180,48 @@ def run_file(
         run: id or name of the run whose lines are used; wins over the file's `run`.
         evaluate: aggregate the outputs of the flow as metrics of that run, and write an evaluation record.
         json_output: write the record instead of a sentence.
+        detach: start the run and do not wait for it.
     """
     project = load_project(find_root((context.folder / file).resolve().parent))
     wanted = read_run_file(context.folder / file)
-    place = _environment(project, environment)
-    target_name = run or wanted.run
-    target = resolve_run(project.state, target_name) if target_name else None
-    if evaluate and target is None:
-        raise UsageError.of("which run is evaluated?", where=wanted.label, fix="Add --run ID, or the key `run`.")
-    for key in wanted.ignored:
+    place = pick_environment(project, environment or "local")
+    unused = ("resources",) if wanted.resources and not has_compute(place) else ()
+    for key in (*wanted.ignored, *unused):
         context.say(f"{wanted.label}: `{key}` has no meaning for the backend '{place.backend}' and is not used.")
+    target_name = run or wanted.run
+    if evaluate and not target_name:
+        raise UsageError.of("which run is evaluated?", where=wanted.label, fix="Add --run ID, or the key `run`.")
+    with open_runs(place, project.state, context.env, context.say) as runs:
+        target = find_run(project.state, target_name, runs) if target_name else None
+        request = _request(context, project, wanted, place, target)
+        if detach:
+            (record,) = runs.submit([request])
+            _keep(project, wanted, record)
+            return _show_started(context, record, json_output=json_output)
+        (outcome,) = runs.run([request], context.progress)
+        if isinstance(outcome, LlmopsError):
+            raise outcome
+        context.progress.close()
+        _keep(project, wanted, outcome)
+        if not evaluate or target is None:
+            _show_run(context, outcome, json_output=json_output)
+            return ExitCode.PASS
+        name = posixpath.basename(outcome.flow.path) or "evaluation"
+        evaluation = evaluate_run(project.state, target, {name: outcome}, {}, runs.lines)
+    if json_output:
+        context.write(json.dumps(to_json(evaluation), indent=2))
+        return ExitCode.PASS
+    context.write(describe_evaluation(evaluation).rpartition("\n")[0])
+    context.write(f"Next: llmops runs show {target.id}")
+    return ExitCode.PASS
+
+
+def _request(
+    context: Context, project: Project, wanted: RunFile, place: Environment, target: RunRecord | None
+) -> RunRequest:
+    if target is not None and target.status:
+        fix = f"Wait for it: llmops runs wait {target.id}"
+        raise UsageError.of("the run has not ended", where=target.id, found=target.status, fix=fix)
     experiment = _experiment(project, wanted, place, target)
     prepared = prepare(project, Selection(experiment=experiment, environment=place), context.env)
     if target is not None and prepared.dataset.rows != target.dataset.rows:
@@ -176,24 +231,22 @@ def run_file(
             found=f"{prepared.dataset.rows} rows",
             expected=f"{target.dataset.rows}, as {target.id}",
         )
-    with open_runs(place, project.state, context.env, context.say) as runs:
-        request = replace(run_request(prepared, prepared.flow, label=experiment.name), target=target)
-        (record,) = runs.run([request], context.progress)
-        if isinstance(record, LlmopsError):
-            raise record
-        context.progress.close()
-        if wanted.name:
-            keep_name(project.state, _named(wanted, record))
-        if not evaluate or target is None:
-            _show_run(context, record, json_output=json_output)
-            return ExitCode.PASS
-        name = posixpath.basename(record.flow.path) or "evaluation"
-        evaluation = evaluate_run(project.state, target, {name: record}, {}, runs.lines)
-    if json_output:
-        context.write(json.dumps(to_json(evaluation), indent=2))
-        return ExitCode.PASS
-    context.write(describe_evaluation(evaluation).rpartition("\n")[0])
-    context.write(f"Next: llmops runs show {target.id}")
+    about = RunAbout(
+        display_name=wanted.display_name or wanted.name,
+        description=wanted.description,
+        tags=_as_texts({**wanted.properties, **wanted.tags}),
+        resources=_as_texts(wanted.resources),
+    )
+    return replace(run_request(prepared, prepared.flow, label=experiment.name), target=target, about=about)
+
+
+def _keep(project: Project, wanted: RunFile, record: RunRecord) -> None:
+    if wanted.name:
+        keep_name(project.state, _named(wanted, record))
+
+
+def _show_started(context: Context, record: RunRecord, *, json_output: bool) -> int:
+    context.write(json.dumps(to_json(record), indent=2) if json_output else describe_started(record))
     return ExitCode.PASS
 
 
@@ -218,21 +271,12 @@ def _named(wanted: RunFile, record: RunRecord) -> RunName:
     )
 
 
-def _environment(project: Project, name: str | None) -> Environment:
-    chosen = name or "local"
-    if chosen not in project.environments:
-        expected = ", ".join(map(repr, project.environments)) or "a file in config/environments/"
-        fix = near_match(chosen, project.environments)
-        raise UsageError.of(f"no environment '{chosen}'", where="--environment", expected=expected, fix=fix)
-    return project.environments[chosen]
-
-
 def _experiment(project: Project, wanted: RunFile, place: Environment, target: RunRecord | None) -> Experiment:
     """Say the same as an experiment; its name is the file's, so that a record shows where it comes from."""
     if not wanted.data and target is None:
         raise UsageError.of("missing key 'data'", where=wanted.label, expected="a .jsonl or .csv file")
-    data = _in_project(project, wanted.folder / wanted.data) if wanted.data else target.dataset.path  # type: ignore[union-attr]
-    if not (project.root / data).is_file():
+    data = _data_of(project, wanted) if wanted.data else target.dataset.path  # type: ignore[union-attr]
+    if not is_registered(data) and not (project.root / data).is_file():
         raise UsageError.of("no such data file", where=f"{wanted.label}: data", found=f"'{wanted.data}'")
     return Experiment(
         name=_name(project, wanted),
@@ -246,6 +290,10 @@ def _experiment(project: Project, wanted: RunFile, place: Environment, target: R
         environment_variables=wanted.environment_variables,
         init=wanted.init,
     )
+
+
+def _data_of(project: Project, wanted: RunFile) -> str:
+    return wanted.data if is_registered(wanted.data) else _in_project(project, wanted.folder / wanted.data)
 
 
 def _name(project: Project, wanted: RunFile) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llmops.backends.protocols import RunReader
 from llmops.config.model import NAME
 from llmops.core.documents import from_json, to_json
 from llmops.errors import UsageError, near_match
-from llmops.records import RunRecord, read_record, write_text
+from llmops.records import RunRecord, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,25 +58,34 @@ def read_names(state: Path) -> dict[str, RunName]:
     return {path.stem: from_json(RunName, json.loads(path.read_text(encoding="utf-8"))) for path in files}
 
 
-def resolve_run(state: Path, wanted: str) -> RunRecord:
-    """Read the record of a run by its id, the beginning of its id, or its name.
+def find_run(state: Path, wanted: str, runs: RunReader) -> RunRecord:
+    """Read the record of a run by its name, its id, or the beginning of the id of one that is recorded here.
+
+    Args:
+        state: the project's `.llmops/` folder.
+        wanted: what the user wrote.
+        runs: know it by its id.
 
     Raises:
         UsageError: there is no such run, or several.
     """
     named = read_names(state).get(wanted)
-    ids = sorted(path.parent.name for path in (state / "runs").glob("*/run.json"))
     identifier = named.run if named else wanted
+    ids = sorted(path.parent.name for path in (state / "runs").glob("*/run.json"))
     matches = [identifier] if identifier in ids else [known for known in ids if known.startswith(identifier)]
-    if len(matches) != 1:
+    if len(matches) > 1:
+        expected = ", ".join(matches)
+        raise UsageError.of("several runs begin so", where="run", found=f"'{wanted}'", expected=expected)
+    record = runs.find(matches[0] if matches else identifier)
+    if record is None:
         raise UsageError.of(
-            "several runs begin so" if matches else "no such run",
+            "no such run",
             where="run",
             found=f"'{wanted}'",
-            expected=", ".join(matches) if matches else "an id or a name that `llmops runs list` shows",
+            expected="an id or a name that `llmops runs list` shows",
             fix=near_match(wanted, [*ids, *read_names(state)]),
         )
-    return read_record(state / "runs" / matches[0] / "run.json", RunRecord)
+    return record
 
 
 def _folder(state: Path) -> Path:

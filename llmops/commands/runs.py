@@ -1,32 +1,44 @@
-"""`llmops runs list | show | compare | logs | export`: look at the runs of a project."""
+"""`llmops runs list | show | compare | logs | export | wait | cancel`: the runs of a project, or of a workspace."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmops.backends.local.runs import log_of
+from llmops.backends.protocols import RunReader, Runs
+from llmops.backends.recorded import RecordedRuns
+from llmops.backends.registry import open_runs
 from llmops.commands.context import Context
-from llmops.commands.run_names import read_names, resolve_run
-from llmops.config.load import STATE, find_root
+from llmops.commands.run import describe_run
+from llmops.commands.run_names import find_run, read_names
+from llmops.config.load import STATE, find_root, load_project, pick_environment
 from llmops.core.documents import to_json
 from llmops.errors import ExitCode, UsageError
-from llmops.records import EvaluationRecord, Line, RunRecord, line_from_json, read_record, write_stream
+from llmops.records import EvaluationRecord, Line, RunRecord, read_record, write_stream
 from llmops.reports.table import render_table
 
 LINES_SHOWN = 20
+FOLLOW_S = 2.0
+"""Seconds between two looks at a log that still grows."""
 _CELL = 60
 
 
-def list_runs(*, context: Context, json_output: bool) -> int:
-    """Show every run, newest first."""
+def list_runs(*, context: Context, json_output: bool, environment: str | None = None) -> int:
+    """Show every run, newest first.
+
+    Args:
+        environment: asks its backend too, which may know more runs than this project; None: what is recorded here.
+    """
     state = _state(context)
     names = {named.run: named.name for named in read_names(state).values()}
-    records = _all(state)
+    with _open_reader(context, environment) as runs:
+        records = runs.list_all()
     if json_output:
         context.write(json.dumps([{**to_json(record), "name": names.get(record.id)} for record in records], indent=2))
         return ExitCode.PASS
@@ -40,7 +52,7 @@ def list_runs(*, context: Context, json_output: bool) -> int:
             record.completed,
             record.failed,
             record.unmeasured,
-            record.ended_at[:19],
+            record.status or record.ended_at[:19],
         )
         for record in records
     ]
@@ -48,13 +60,14 @@ def list_runs(*, context: Context, json_output: bool) -> int:
     return ExitCode.PASS
 
 
-def show_run(*, context: Context, run: str, json_output: bool) -> int:
+def show_run(*, context: Context, run: str, json_output: bool, environment: str | None = None) -> int:
     """Show what a run was made of, its metrics and its first lines."""
     state = _state(context)
-    record = resolve_run(state, run)
+    with _open_reader(context, environment) as runs:
+        record = find_run(state, run, runs)
     named = [to_json(name) for name in read_names(state).values() if name.run == record.id]
     evaluations = [to_json(evaluation) for evaluation in _evaluations(state, record)]
-    lines = list(_lines(state, record))
+    lines = [] if record.status else list(_lines(state, record))
     if json_output:
         body = {
             "run": to_json(record),
@@ -76,14 +89,15 @@ def show_run(*, context: Context, run: str, json_output: bool) -> int:
     return ExitCode.PASS
 
 
-def compare_runs(*, context: Context, runs: Sequence[str], json_output: bool) -> int:
+def compare_runs(*, context: Context, runs: Sequence[str], json_output: bool, environment: str | None = None) -> int:
     """Show two or more runs side by side: metrics, and the rows whose answers differ.
 
     Raises:
         UsageError: fewer than two runs, or runs over different data.
     """
     state = _state(context)
-    records = [resolve_run(state, run) for run in dict.fromkeys(runs)]
+    with _open_reader(context, environment) as reader:
+        records = [_ended(find_run(state, run, reader)) for run in dict.fromkeys(runs)]
     if len(records) < 2:
         raise UsageError.of("nothing to compare", where="llmops runs compare", expected="two or more runs")
     if len({record.dataset.digest for record in records}) > 1:
@@ -118,24 +132,62 @@ def compare_runs(*, context: Context, runs: Sequence[str], json_output: bool) ->
     return ExitCode.PASS
 
 
-def show_logs(*, context: Context, run: str) -> int:
-    """Write what the flow printed while it ran; lines that came from the cache printed nothing."""
+def show_logs(*, context: Context, run: str, environment: str | None = None, follow: bool = False) -> int:
+    """Write what the flow printed while it ran; lines that came from the cache printed nothing.
+
+    Args:
+        follow: go on until the run has ended.
+    """
     state = _state(context)
-    record = resolve_run(state, run)
-    path = log_of(state, record)
-    text = path.read_text(encoding="utf-8", errors="replace") if path and path.exists() else ""
-    context.write(text.rstrip("\n") or "The flow printed nothing.")
+    with _open_reader(context, environment) as runs:
+        record = find_run(state, run, runs)
+        log = runs.read_log(record.id)
+        shown = 0
+        while follow and not log.is_whole:
+            shown = _write_from(context, log.text, shown)
+            time.sleep(FOLLOW_S)
+            log = runs.read_log(record.id)
+    _write_from(context, log.text, shown)
+    if not log.text.strip():
+        context.write("The flow printed nothing.")
     return ExitCode.PASS
 
 
-def export_run(*, context: Context, run: str, output: Path | None) -> int:
+def _write_from(context: Context, text: str, start: int) -> int:
+    """Write the whole lines of a log from a place on; return the place after them."""
+    new = text[start:].rstrip("\n")
+    if new.strip():
+        context.write(new)
+        return start + len(new) + 1
+    return start
+
+
+def wait_for_run(*, context: Context, run: str, json_output: bool, environment: str | None = None) -> int:
+    """Bring a run that was started with `--detach` to its end."""
+    with _open_backend(context, run, environment) as runs:
+        record = runs.wait(_id_of(context, run), context.progress)
+    context.progress.close()
+    context.write(json.dumps(to_json(record), indent=2) if json_output else describe_run(record))
+    return ExitCode.PASS
+
+
+def cancel_run(*, context: Context, run: str, environment: str | None = None) -> int:
+    """Ask a run to end."""
+    with _open_backend(context, run, environment) as runs:
+        runs.cancel(_id_of(context, run))
+    context.write(f"{run} was asked to end.")
+    return ExitCode.PASS
+
+
+def export_run(*, context: Context, run: str, output: Path | None, environment: str | None = None) -> int:
     """Write the lines of a run as JSON Lines or, for a file that ends in .csv, as CSV.
 
     Args:
         output: the file; standard output when None.
     """
     state = _state(context)
-    record = resolve_run(state, run)
+    with _open_reader(context, environment) as runs:
+        record = _ended(find_run(state, run, runs))
     lines = _lines(state, record)
     if output is not None and output.suffix.lower() not in {".jsonl", ".csv"}:
         raise UsageError.of("unknown format", where="--output", found=f"'{output}'", expected="a .jsonl or .csv file")
@@ -155,18 +207,42 @@ def _state(context: Context) -> Path:
     return find_root(context.folder) / STATE
 
 
-def _all(state: Path) -> Sequence[RunRecord]:
-    records = [read_record(path, RunRecord) for path in (state / "runs").glob("*/run.json")]
-    return sorted(records, key=lambda record: (record.ended_at, record.id), reverse=True)
+@contextlib.contextmanager
+def _open_reader(context: Context, environment: str | None) -> Iterator[RunReader]:
+    """Open the runs of an environment; those that are recorded in the project when none is named."""
+    if environment is None:
+        yield RecordedRuns(_state(context))
+        return
+    project = load_project(find_root(context.folder))
+    place = pick_environment(project, environment)
+    with open_runs(place, project.state, context.env, context.say) as runs:
+        yield runs
+
+
+@contextlib.contextmanager
+def _open_backend(context: Context, run: str, environment: str | None) -> Iterator[Runs]:
+    """Open the backend that runs a run: the one that is named, or the one of its record."""
+    project = load_project(find_root(context.folder))
+    name = environment or RecordedRuns(project.state).environment_of(_id_of(context, run))
+    place = pick_environment(project, name)
+    with open_runs(place, project.state, context.env, context.say) as runs:
+        yield runs
+
+
+def _id_of(context: Context, run: str) -> str:
+    named = read_names(_state(context)).get(run)
+    return named.run if named else run
+
+
+def _ended(record: RunRecord) -> RunRecord:
+    if record.status:
+        fix = f"Wait for it: llmops runs wait {record.id}"
+        raise UsageError.of("the run has not ended", where=record.id, found=record.status, fix=fix)
+    return record
 
 
 def _lines(state: Path, record: RunRecord) -> Iterator[Line]:
-    path = state / "runs" / record.id / "lines.jsonl"
-    if not path.exists():
-        raise UsageError.of("the run's lines are missing", where=str(path), fix="Run the same command again.")
-    with path.open(encoding="utf-8") as handle:
-        for text in handle:
-            yield line_from_json(text)
+    return RecordedRuns(state).lines(record)
 
 
 def _evaluations(state: Path, record: RunRecord) -> list[EvaluationRecord]:
@@ -198,8 +274,9 @@ def _facts(record: RunRecord, named: Sequence[Mapping[str, Any]]) -> Iterator[tu
         yield "commit", record.flow.commit[:12] + (" with changes" if record.flow.dirty else "")
     yield "data", f"{record.dataset.path} ({record.dataset.rows} rows, {record.repeats} repeats)"
     yield "environment", record.environment + (" (stand-in model, not a real model)" if record.stand_in else "")
-    if record.target:
-        yield "evaluates", record.target
+    there = " ".join(record.remote) if list(record.remote) != [record.id] else ""
+    optional = {"evaluates": record.target, "status": record.status, "page": record.link, "runs there": there}
+    yield from ((label, value) for label, value in optional.items() if value)
     yield "lines", f"{record.completed} completed, {record.failed} failed, {record.unmeasured} unmeasured"
     if record.tokens:
         yield "tokens", _short(record.tokens)

@@ -17,6 +17,7 @@ import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from llmops.engine.fork_server import WORKER_FOLDER
 from llmops.errors import BackendError, ExitCode, LlmopsError, UsageError
 
 WITH_EVERYTHING = "pip install 'llmops[promptflow]'"
@@ -44,6 +45,7 @@ def setup(*, write: Callable[[str], None], env: Mapping[str, str]) -> int:
             return ExitCode.PASS
         write(f"installing {_names(missing)} into {sys.prefix}")
         _install(lock, env)
+    _compile(env)
     write("done")
     return ExitCode.PASS
 
@@ -71,6 +73,12 @@ def _install(lock: Path, env: Mapping[str, str]) -> None:
     done = subprocess.run(command, env=dict(env), capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         raise explain(done.stderr + done.stdout, command[0])
+
+
+def _compile(env: Mapping[str, str]) -> None:
+    """Compile what workers import: uv leaves that to the first import, which may not be allowed to write."""
+    writing = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, str(WORKER_FOLDER), "preload"], env=writing, capture_output=True, check=False)
 
 
 def _refuse_a_managed_environment() -> None:

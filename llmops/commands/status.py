@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 
@@ -79,7 +79,7 @@ def status(
     if json_output:
         context.write(json.dumps({"places": [asdict(place) for place in places]}, indent=2))
     else:
-        context.write("\n".join(_describe(place) for place in places))
+        context.write("\n".join(_describe_all(places)))
     return next((place.exit_code for place in places if place.exit_code), int(ExitCode.PASS))
 
 
@@ -135,6 +135,18 @@ def _serving(observed: Endpoint) -> list[Serving]:
             )
         )
     return found
+
+
+def _describe_all(places: Sequence[Place]) -> Iterator[str]:
+    """Describe the places with something in them, and name the others in one line an experiment."""
+    empty: dict[str, list[str]] = {}
+    for place in places:
+        if place.serving or place.since or place.lease or place.concerns or place.error:
+            yield _describe(place)
+        else:
+            empty.setdefault(place.experiment, []).append(place.environment)
+    for experiment, environments in empty.items():
+        yield f"{experiment}: nothing serves in {', '.join(environments)}"
 
 
 def _describe(place: Place) -> str:

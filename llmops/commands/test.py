@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -10,17 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmops.backends.local.trial import Trial, open_trial
-from llmops.backends.protocols import RunRequest
+from llmops.backends.protocols import RunRequest, Trial
+from llmops.backends.registry import OpenTrial, open_trials
 from llmops.commands.context import Context
 from llmops.commands.preparation import prepare_flow
 from llmops.config.data import read_rows
+from llmops.config.images import with_places
 from llmops.config.layers import parse_variants
-from llmops.config.load import find_root, load_project
-from llmops.config.model import Environment, Experiment, Project
+from llmops.config.load import find_root, load_project, pick_environment
+from llmops.config.model import Experiment, Project
 from llmops.core.documents import to_json
-from llmops.engine.gateway.settings import ModelUse
-from llmops.engine.models import ModelServices
 from llmops.errors import ExitCode, Problem, UsageError, near_match
 from llmops.flows.model import Flow
 from llmops.records import DatasetRef
@@ -61,10 +61,10 @@ def test(*, context: Context, wish: Wish, json_output: bool) -> int:
     """
     project = load_project(find_root(context.folder))
     experiment = _experiment(project, wish)
-    request, services = _prepare(context, project, experiment)
+    request = _prepare(context, project, experiment)
     inputs = read_inputs(context.folder, wish.inputs, request.source.flow)
-    with services, tempfile.TemporaryDirectory() as folder:
-        answer, log = asyncio.run(_run_once(request, project.state, services, Path(folder) / "log", inputs))
+    with _open_trials(context, project, request) as open_trial, tempfile.TemporaryDirectory() as folder:
+        answer, log = asyncio.run(_run_once(open_trial, request, Path(folder) / "log", inputs))
     if json_output:
         error = to_json(answer["error"]) if answer.get("error") else None
         body = {**answer, "error": error, "inputs": inputs, "logs": log}
@@ -84,26 +84,25 @@ def chat(*, context: Context, wish: Wish, read: Callable[[str], str | None]) -> 
         read: shows a prompt and returns what the user types; None when there is no more.
     """
     project = load_project(find_root(context.folder))
-    request, services = _prepare(context, project, _experiment(project, wish))
+    request = _prepare(context, project, _experiment(project, wish))
     given = _parse_pairs(wish.inputs, request.source.flow) if wish.inputs else {}
-    with services, tempfile.TemporaryDirectory() as folder:
-        asyncio.run(_converse(context, request, project.state, services, Path(folder) / "log", given, read))
+    with _open_trials(context, project, request) as open_trial, tempfile.TemporaryDirectory() as folder:
+        asyncio.run(_converse(context, open_trial, request, Path(folder) / "log", given, read))
     return ExitCode.PASS
 
 
 async def _run_once(
-    request: RunRequest, state: Path, services: ModelServices, log: Path, inputs: Mapping[str, Any]
+    open_trial: OpenTrial, request: RunRequest, log: Path, inputs: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], str]:
-    async with open_trial(request, state, services, log) as trial:
+    async with open_trial(request, log) as trial:
         answer = await trial.run(inputs)
     return answer, _read_log(log)
 
 
 async def _converse(
     context: Context,
+    open_trial: OpenTrial,
     request: RunRequest,
-    state: Path,
-    services: ModelServices,
     log: Path,
     given: Mapping[str, Any],
     read: Callable[[str], str | None],
@@ -112,7 +111,7 @@ async def _converse(
     history: list[dict[str, Any]] = []
     asked = [name for name, entry in flow.inputs.items() if name not in given and name != _HISTORY and entry.required]
     asked = asked or [name for name in flow.inputs if name not in given and name != _HISTORY][:1]
-    async with open_trial(request, state, services, log) as trial:
+    async with open_trial(request, log) as trial:
         while True:
             typed = {name: read(f"{name}: ") for name in asked}
             if any(text is None for text in typed.values()) or not typed:
@@ -155,10 +154,10 @@ def to_fields(experiment: Experiment) -> dict[str, Any]:
     return dict(vars(experiment))
 
 
-def _prepare(context: Context, project: Project, experiment: Experiment) -> tuple[RunRequest, ModelServices]:
-    environment = _environment(project, experiment.environment)
+def _prepare(context: Context, project: Project, experiment: Experiment) -> RunRequest:
+    environment = pick_environment(project, experiment.environment)
     source, connections, variables = prepare_flow(project, experiment, environment, context.env)
-    request = RunRequest(
+    return RunRequest(
         label="test",
         experiment=experiment.name,
         source=source,
@@ -171,15 +170,13 @@ def _prepare(context: Context, project: Project, experiment: Experiment) -> tupl
         concurrency=1,
         line_timeout_s=experiment.line_timeout_s,
     )
-    return request, ModelServices(environment, context.env, project.state, ModelUse())
 
 
-def _environment(project: Project, name: str) -> Environment:
-    if name not in project.environments:
-        expected = ", ".join(map(repr, project.environments)) or "a file in config/environments/"
-        fix = near_match(name, project.environments)
-        raise UsageError.of(f"no environment '{name}'", where="--environment", expected=expected, fix=fix)
-    return project.environments[name]
+def _open_trials(
+    context: Context, project: Project, request: RunRequest
+) -> contextlib.AbstractContextManager[OpenTrial]:
+    environment = pick_environment(project, request.environment)
+    return open_trials(environment, project.state, context.env, context.say)
 
 
 def read_inputs(folder: Path, texts: Sequence[str], flow: Flow) -> dict[str, Any]:
@@ -189,8 +186,9 @@ def read_inputs(folder: Path, texts: Sequence[str], flow: Flow) -> dict[str, Any
         UsageError: an input that the flow does not have, one that is missing, or an unreadable file.
     """
     if len(texts) == 1 and "=" not in texts[0]:
-        row = next(iter(read_rows(folder / texts[0])))
-        inputs = {name: value for name, value in row.values.items() if not flow.inputs or name in flow.inputs}
+        path = folder / texts[0]
+        values = with_places(next(iter(read_rows(path))).values, path.parent)
+        inputs = {name: value for name, value in values.items() if not flow.inputs or name in flow.inputs}
     else:
         inputs = _parse_pairs(texts, flow)
     missing = [name for name, entry in flow.inputs.items() if entry.required and name not in inputs]

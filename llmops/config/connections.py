@@ -80,6 +80,7 @@ _FIELDS: Mapping[ConnectionType, Mapping[str, _Default]] = {
     },
     "serverless": {"api_key": _Default(is_required=True), "api_base": _Default(is_required=True)},
     "custom": {"configs": _Default(), "secrets": _Default()},
+    "workspace": {},
 }
 """The fields that each type of connection has."""
 
@@ -261,6 +262,8 @@ def identity(resolved: ResolvedConnection) -> str:
     }
     if resolved.type == "stand_in":
         return "stand_in"
+    if resolved.type == "workspace":
+        return f"workspace {resolved.name}"
     return " ".join([resolved.type, *(f"{label}{text}" for label, text in parts.items() if text)])
 
 

@@ -12,17 +12,27 @@ import csv
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from llmops.config.images import image_digest, image_paths
 from llmops.errors import LlmopsError, Problem, UsageError
 
 PROBLEMS_SHOWN = 20
 
 MAX_FIELD = 2**31 - 1
 """Characters of one CSV field; Python's own default of 131 072 is too small for a page of text."""
+
+
+_REGISTERED = re.compile(r"azureml:[^:@/]+:[^:@/]+")
+
+
+def is_registered(path: str) -> bool:
+    """Tell whether a data set's path is the address of registered data, `azureml:NAME:VERSION`, and no file."""
+    return _REGISTERED.fullmatch(path) is not None
 
 
 class Row(NamedTuple):
@@ -44,7 +54,7 @@ class DataSummary:
     """What one pass over a data set finds.
 
     Attributes:
-        digest: `sha256:` and 64 hexadecimal digits over the bytes of the file.
+        digest: `sha256:` and 64 hexadecimal digits over the bytes of the file, and of the images that its rows name.
         rows: number of rows, at least one.
         columns: columns that every row has, in the order of the first row.
         lacking: column that only some rows have, to the first line that lacks it.
@@ -91,9 +101,12 @@ def describe(path: Path, *, label: str = "") -> DataSummary:
     """
     label = label or str(path)
     digest = hashlib.sha256()
+    images = _Images(path.parent, label)
     tally = _Tally(label)
     for item in _reader(path, label)(_lines(path, label, digest.update)):
-        tally.add(item)
+        tally.add(item if isinstance(item, _Bad) else images.add(item))
+    for image in images.digests.values():
+        digest.update(image.encode())
     return tally.summary(f"sha256:{digest.hexdigest()}")
 
 
@@ -133,6 +146,27 @@ def _only_rows(items: _Parsed, label: str) -> Iterator[Row]:
 
 def _no_rows(label: str) -> LlmopsError:
     return UsageError.of("the data set has no rows", where=label, expected="at least one row")
+
+
+class _Images:
+    """Digests the images that rows name by path, each once."""
+
+    def __init__(self, folder: Path, label: str) -> None:
+        self.folder = folder
+        self.label = label
+        self.digests: dict[str, str] = {}
+
+    def add(self, row: Row) -> Row | _Bad:
+        for path in image_paths(row.values):
+            if path not in self.digests:
+                try:
+                    self.digests[path] = image_digest(self.folder / path)
+                except OSError as error:
+                    found = f"'{path}': {error.strerror or error}"
+                    expected = "a path relative to the folder of the data file"
+                    where = f"{self.label}:{row.line}"
+                    return _Bad(Problem(what="cannot read an image", where=where, found=found, expected=expected))
+        return row
 
 
 class _Tally:

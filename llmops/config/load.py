@@ -81,6 +81,19 @@ def load_project(root: Path) -> Project:
     )
 
 
+def pick_environment(project: Project, name: str) -> Environment:
+    """Return one environment.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in project.environments:
+        expected = ", ".join(map(repr, project.environments)) or "a file in config/environments/"
+        fix = near_match(name, project.environments)
+        raise UsageError.of(f"no environment '{name}'", where="--environment", expected=expected, fix=fix)
+    return project.environments[name]
+
+
 def pick_experiments(project: Project, names: Sequence[str]) -> Sequence[Experiment]:
     """Return the named experiments in the order asked, each once; all of them when none is named.
 
@@ -162,7 +175,7 @@ def _check_values(root: Path, experiments: Sequence[_File], environments: Sequen
     for file in environments:
         if file.values is None:
             continue
-        check_environment(file.values, by_name, file.document.report)
+        check_environment(file.values, by_name, root, file.document.report)
         for name, override in file.values.get("overrides", {}).items():
             if name in sound:
                 _check_override(root, sound[name], override, file.document, known)

@@ -16,7 +16,9 @@ from llmops.core.limits import BuiltinName, Gate, MetricSpec
 from llmops.core.prices import Price
 from llmops.core.release_rules import Requires, Rollout
 
-ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom"]
+ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom", "workspace"]
+AzureIdentity = Literal["environment", "github", "azure_pipelines", "workload", "managed_identity", "cli"]
+HistoryStoreName = Literal["folder", "branch", "blob"]
 
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names that become part of paths, such as an experiment's."""
@@ -70,6 +72,15 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scheduled:
+    """What `llmops evaluate --scheduled` measures of an experiment."""
+
+    datasets: Sequence[str] = setting("Data sets; the experiment's own when left out.", factory=tuple)
+    flow: bool = setting("Whether the flow is evaluated as it is checked out, on the main branch.", default=True)
+    endpoints: bool = setting("Whether what environments serve is evaluated, through its own address.", default=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One use case: a flow, its data, its evaluators, its gate."""
 
@@ -105,6 +116,7 @@ class Experiment:
         "Keep inputs, outputs and errors of rows out of logs, reports, comments and artifacts.", default=False
     )
     budget: Budget = setting("Hard stop: rows that it leaves over are unmeasured.", factory=Budget)
+    scheduled: Scheduled = setting("What scheduled evaluations measure.", factory=Scheduled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +140,10 @@ ExperimentOverrides = Annotated[Mapping[str, Any], PartOf(cls=Experiment, withou
 class Connection:
     """How a flow reaches a model or a service. Values may be ${env:NAME}; secrets must be."""
 
-    type: ConnectionType = setting("stand_in is a deterministic loopback model that needs no key.")
+    type: ConnectionType = setting(
+        "stand_in is a deterministic loopback model that needs no key; workspace is kept, with its key, in the Azure "
+        "Machine Learning workspace under the same name."
+    )
     api_key: str | None = setting(
         "A reference such as ${env:OPENAI_API_KEY}; never the key itself.", default=None, writeOnly=True
     )
@@ -170,6 +185,133 @@ class Retries:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AzureCloud:
+    """Which Azure; a cloud of one's own needs all six addresses."""
+
+    name: str = setting(
+        "AzureCloud, AzureUSGovernment, AzureChinaCloud, or any other name for a cloud of one's own.",
+        default="AzureCloud",
+        pattern=PLAIN_NAME,
+    )
+    resource_manager: str = setting("Address of Azure Resource Manager, for instance https://arm.example.", default="")
+    active_directory: str = setting("Address of the token service.", default="")
+    azure_portal: str = setting("Address of the portal.", default="")
+    aml_resource_id: str = setting("The resource that tokens for Azure Machine Learning are for.", default="")
+    storage_endpoint: str = setting("Domain of storage accounts, for instance core.windows.net.", default="")
+    registry_discovery_endpoint: str = setting("Address at which registries are found.", default="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzureRetries:
+    """How often a call to Azure that failed in passing is made again."""
+
+    attempts: int = setting("Times that one call is made at most.", default=5, minimum=1)
+    first_wait_s: float = setting("Seconds before the second attempt; doubled before each further one.", default=1.0)
+    longest_wait_s: float = setting(
+        "Seconds that are waited at most, also when the service asks for more with `Retry-After`.", default=60.0
+    )
+    busy_s: float = setting(
+        "Seconds for which a resource that is being changed by another operation is waited for.", default=1800.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzureJobs:
+    """Command jobs, which run this driver itself on the workspace's compute."""
+
+    cluster: str = setting("Compute cluster; serverless compute when left out.", default="")
+    environment: str = setting(
+        "Environment with Python 3.10 to 3.12, as azureml:NAME:VERSION; one made from this driver's own versions "
+        "when left out.",
+        default="",
+    )
+    shard_lines: int = setting(
+        "Lines of one job; larger runs are divided among several jobs at once.", default=1000, minimum=1
+    )
+    max_shards: int = setting("Jobs of one run at most.", default=8, minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzureRuns:
+    """How flows run in the workspace."""
+
+    compute: str = setting(
+        "serverless; job for command jobs that run this driver; or the name of a compute instance.",
+        default="serverless",
+        minLength=1,
+    )
+    instance_type: str = setting(
+        "Size of serverless compute, for instance Standard_DS3_v2; Azure's own choice when left out.", default=""
+    )
+    timeout_s: float = setting("Seconds until a run is no longer waited for.", default=7200.0, exclusiveMinimum=0)
+    poll_s: float = setting("Seconds between two looks at a run.", default=10.0, exclusiveMinimum=0)
+    call_timeout_s: float = setting(
+        "Seconds until a call to the service is given up and made again.", default=120.0, exclusiveMinimum=0
+    )
+    cancel_on_interrupt: bool = setting(
+        "Cancel the runs that are under way when the command is interrupted; else they go on.", default=False
+    )
+    jobs: AzureJobs = setting("Settings of `compute: job`.", factory=AzureJobs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Azure:
+    """The Azure Machine Learning workspace of an environment; values may be ${env:NAME}."""
+
+    subscription_id: str = setting("Subscription; AZURE_SUBSCRIPTION_ID when left out.", default="")
+    resource_group: str = setting("Resource group; AZURE_RESOURCE_GROUP when left out.", default="")
+    workspace: str = setting("Workspace; AZURE_WORKSPACE when left out.", default="")
+    registry: str = setting(
+        "Azure Machine Learning registry that keeps the models, instead of the workspace.", default=""
+    )
+    tenant_id: str = setting("Tenant of the identity; AZURE_TENANT_ID when left out.", default="")
+    client_id: str = setting("Client id of the identity; AZURE_CLIENT_ID when left out.", default="")
+    service_connection_id: str = setting(
+        "Service connection of Azure Pipelines; AZURESUBSCRIPTION_SERVICE_CONNECTION_ID when left out.", default=""
+    )
+    credentials: Sequence[AzureIdentity] = setting(
+        "Identities in the order in which they are tried; those that this machine has when left out.", default=()
+    )
+    cloud: AzureCloud = setting("Which Azure.", factory=AzureCloud)
+    retries: AzureRetries = setting("When to give up on Azure.", factory=AzureRetries)
+    runs: AzureRuns = setting("How flows run.", factory=AzureRuns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """Where the results of scheduled evaluations are kept, as JSON Lines: one file per experiment and environment."""
+
+    store: HistoryStoreName = setting(
+        "folder: on this machine, which a pipeline can keep as an artifact; branch: of a git repository; "
+        "blob: append blobs in a container of Azure Storage.",
+        default="folder",
+    )
+    folder: str = setting(
+        "Of the store `folder`: where, relative to the repository.", default=".llmops/history", minLength=1
+    )
+    branch: str = setting(
+        "Of the store `branch`: its name; it is made when it is missing and holds nothing else.",
+        default="llmops-history",
+        pattern="^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+    )
+    remote: str = setting("Of the store `branch`: name or address of the remote.", default="origin", minLength=1)
+    url: str = setting(
+        "Of the store `blob`: https address of the container, which may be ${env:NAME} and may end in a SAS; "
+        "without one, the Azure command line that is logged in gives the token.",
+        default="",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alerts:
+    """The issue (GitHub) or work item (Azure Boards) that is open while a scheduled evaluation fails."""
+
+    enabled: bool = setting("Whether one is kept.", default=True)
+    labels: Sequence[str] = setting("Labels (GitHub) or tags (Azure Boards) of a new one.", factory=lambda: ("llmops",))
+    work_item_type: str = setting("Type of the work item, as the project's process calls it.", default="Issue")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Environment:
     """A place to run in."""
 
@@ -190,6 +332,9 @@ class Environment:
     rollout: Rollout = setting("How a new version gets its traffic.", factory=Rollout)
     requires: Requires = setting("What a version must bring along to serve here.", factory=Requires)
     serving: Mapping[str, Any] = setting("Settings of deployments that only the backend knows.", factory=dict)
+    azure: Azure = setting("The workspace of the backend azure.", factory=Azure)
+    history: History = setting("Where the results of scheduled evaluations are kept.", factory=History)
+    alerts: Alerts = setting("The issue that is open while a scheduled evaluation fails.", factory=Alerts)
     overrides: Mapping[str, ExperimentOverrides] = setting(
         "Experiment name to settings that hold in this environment: mappings merge by key, all else replaces.",
         factory=dict,

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from llmops.config.connections import find_faults
+from llmops.config.data import is_registered
 from llmops.config.document import Report, Steps
+from llmops.core.aggregate import LARGEST_NUMBER
 from llmops.core.mapping import SOURCES, Source, find_malformed
 from llmops.errors import Problem, near_match
 
@@ -34,6 +36,11 @@ def check_experiment(experiment: Values, root: Path, environments: Collection[st
     if environment not in environments:
         fix = near_match(environment, environments) or f"Add config/environments/{environment}.yaml."
         report(("environment",), f"no environment '{environment}'", expected=_any_of(environments), fix=fix)
+    for n, name in enumerate(experiment.get("scheduled", {}).get("datasets", ())):
+        if name not in experiment.get("datasets", {}):
+            place: Steps = ("scheduled", "datasets", n)
+            known = experiment.get("datasets", {})
+            report(place, f"no data set '{name}'", expected=_any_of(known), fix=near_match(name, known))
     _check_mapping(experiment.get("column_mapping", {}), ("column_mapping",), _ROW_ALONE, report)
     for name, evaluator in experiment.get("evaluators", {}).items():
         path = ("evaluators", name)
@@ -52,10 +59,11 @@ def _check_evaluator(evaluator: Values, root: Path, path: Steps, report: Report)
         _check_folder(flow, root, (*path, "flow"), "flow", report)
 
 
-def check_environment(environment: Values, experiments: Collection[str], report: Report) -> None:
+def check_environment(environment: Values, experiments: Collection[str], root: Path, report: Report) -> None:
     """Report what is wrong with one environment, but for what its overrides make of an experiment.
 
     Args:
+        root: the folder that paths are relative to.
         experiments: the names that exist.
     """
     for name, connection in environment.get("connections", {}).items():
@@ -72,6 +80,17 @@ def check_environment(environment: Values, experiments: Collection[str], report:
             place: Steps = ("requires", "gates", n)
             report(place, f"no experiment '{name}'", expected=_any_of(experiments), fix=near_match(name, experiments))
     _check_steps(environment.get("rollout", {}).get("steps", ()), report)
+    _check_history(environment.get("history", {}), root, report)
+
+
+def _check_history(history: Values, root: Path, report: Report) -> None:
+    if history.get("store") == "blob" and not history.get("url"):
+        report(
+            ("history", "url"), "a blob without an address", expected="https://ACCOUNT.blob.core.windows.net/CONTAINER"
+        )
+    folder = history.get("folder")
+    if folder and (Path(folder).is_absolute() or not Path(root, folder).resolve().is_relative_to(root.resolve())):
+        report(("history", "folder"), "a folder outside of the repository", found=f"'{folder}'")
 
 
 def _check_steps(steps: Sequence[Values], report: Report) -> None:
@@ -117,6 +136,8 @@ def _check_datasets(experiment: Values, root: Path, report: Report) -> None:
     for name, dataset in datasets.items():
         path = ("datasets", name, "path")
         text = dataset.get("path")
+        if text is not None and is_registered(text):
+            continue
         if _check_folder(text, root, path, "data file", report) and Path(text).suffix.lower() not in DATA_FORMATS:
             report(path, "unknown data format", found=f"'{text}'", expected=_any_of(DATA_FORMATS))
     chosen = experiment.get("dataset")
@@ -132,11 +153,13 @@ def _check_mapping(mapping: Values, path: Steps, sources: Collection[Source], re
 def _check_metrics(metrics: Values, path: Steps, report: Report) -> None:
     for name, metric in metrics.items():
         low, high = metric.get("bounds") or (0, 1)
-        if low is None or high is None or low < high:
+        if low is None or high is None:
             continue
-        report(
-            (*path, name, "bounds"), "no room between the bounds", found=f"{low} and {high}", expected="smaller, larger"
-        )
+        place, found = (*path, name, "bounds"), f"{low} and {high}"
+        if low >= high:
+            report(place, "no room between the bounds", found=found, expected="smaller, larger")
+        elif max(abs(low), abs(high)) > LARGEST_NUMBER:
+            report(place, "bounds of a size that cannot be added up", found=found, expected=f"up to {LARGEST_NUMBER:g}")
 
 
 def _check_thresholds(experiment: Values, report: Report) -> None:
@@ -218,14 +241,22 @@ def _check_confidence(threshold: Values, gate: Values, declared: Values | None, 
         return
     kind = declared.get("kind", "mean")
     is_approximate = threshold.get("method") == "approximate"
-    if declared.get("score") is None or kind == "opaque":
+    is_opaque = declared.get("score") is None or kind == "opaque"
+    if is_opaque and not is_approximate:
         report(
             (*path, "metric"),
             "confidence about a number that only its evaluator can form",
             found=f"'{threshold['metric']}', which declares no score of a row",
-            fix="Declare its `score` and `kind`, or give the threshold no confidence (then the gate has none either).",
+            fix="Declare its `score` and `kind`, give the threshold no confidence (then the gate has none either), or "
+            "ask for `method: approximate`: a bootstrap that runs its aggregation again over resampled rows.",
         )
-    elif kind in {"mean", "sum"} and declared.get("bounds") is None and not is_approximate:
+    elif is_opaque and threshold.get("slices"):
+        report(
+            (*path, "slices"),
+            "slices of a number that only its evaluator can form",
+            found=f"'{threshold['metric']}', which declares no score of a row",
+        )
+    elif kind in {"mean", "sum"} and not is_opaque and declared.get("bounds") is None and not is_approximate:
         report(
             (*path, "metric"),
             "confidence about a mean of scores without bounds",

@@ -42,10 +42,11 @@ def schema_of(kind: str) -> Schema:
         kind: `experiment` or `environment`.
     """
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"llmops {kind}"}
-    return {**head, **_object(ROOTS[kind])}
+    return {**head, **object_schema(ROOTS[kind])}
 
 
-def _object(cls: type) -> Schema:
+def object_schema(cls: type) -> Schema:
+    """Generate the schema of one configurable class."""
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = dataclasses.fields(cls)
     schema: Schema = {
@@ -73,7 +74,7 @@ def _type(hint: Any) -> Schema:
     if hint in _SCALARS:
         return dict(_SCALARS[hint])
     if dataclasses.is_dataclass(hint):
-        return _object(typing.cast("type", hint))
+        return object_schema(typing.cast("type", hint))
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Annotated:
         return _part(arguments[1])
@@ -89,7 +90,7 @@ def _type(hint: Any) -> Schema:
 
 
 def _part(part: PartOf) -> Schema:
-    schema = _without_demands(_object(part.cls))
+    schema = _without_demands(object_schema(part.cls))
     schema["properties"] = {key: value for key, value in schema["properties"].items() if key not in part.without}
     schema["description"] = f"Any keys of an {part.cls.__name__.lower()} except {', '.join(part.without)}."
     return schema
@@ -157,8 +158,18 @@ def _key(path: str, schema: Schema, *, is_required: bool) -> Key:
 
 def key_table(kind: str) -> str:
     """Return the keys of one kind of file as a Markdown table."""
+    return table_of(list_keys(kind))
+
+
+def class_table(cls: type) -> str:
+    """Return the keys of a configurable class as a Markdown table."""
+    return table_of(tuple(_keys(object_schema(cls), "")))
+
+
+def table_of(keys: Sequence[Key]) -> str:
+    """Write keys as a Markdown table."""
     head = ["| key | value | default | meaning |", "| --- | --- | --- | --- |"]
-    rows = [f"| `{key.path}` | {key.type} | {key.default} | {key.doc} |" for key in list_keys(kind)]
+    rows = [f"| `{key.path}` | {key.type} | {key.default} | {key.doc} |" for key in keys]
     return "\n".join([*head, *rows])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from llmops.core.statistics import (
     student_interval,
     wilson,
 )
+
+LARGEST_NUMBER = 1e150
+"""No score is larger: the sums and squares of larger ones leave the floats."""
 
 _AGREEMENT = 1e-6
 PROPORTION_BOUNDS = (0.0, 1.0)
@@ -49,8 +52,9 @@ def aggregate(logged: Logged, scores: Scores, specs: Mapping[str, MetricSpec]) -
     """
     names = [*logged.metrics, *(name for name in specs if name not in logged.metrics)]
     metrics = [_named(logged, name, scores, specs.get(name)) for name in names]
+    in_words = {spec.score for spec in specs.values() if spec.labels}
     for score in _complete_columns(logged.evaluator, scores):
-        if score not in names:
+        if score not in names and score not in in_words:
             metrics.append(
                 metric_of_rows(score, logged.evaluator, scores, _guess_spec(logged.evaluator, score, scores))
             )
@@ -61,18 +65,27 @@ def row_values(scores: Scores, key: str, spec: MetricSpec) -> list[float | None]
     """Return one value per row: its score, the worst possible one if the row failed, None if nobody knows.
 
     A failed row is None too where the metric declares no bounds. In a percentile it is infinitely bad; in a sum it is
-    what was spent on it.
+    what was spent on it. A row that failed in some of its repeats is the average over all of them.
     """
     worst, _ = extremes(spec)
     column = scores.columns.get(key)
     if column is not None and len(column) == len(scores.statuses) and set(scores.statuses) == {"scored"}:
-        return [None if math.isnan(value) else value for value in column]
+        is_complete = not math.isnan(sum(column))
+        return list(column) if is_complete else [None if math.isnan(value) else value for value in column]
     values: list[float | None] = []
     for index, status in enumerate(scores.statuses):
-        own = column[index] if column is not None and (status == "scored" or spec.kind == "sum") else None
-        value = worst if status == "failed" and spec.kind != "sum" else own
+        own = column[index] if column is not None and status != "unmeasured" else math.nan
+        value = own if status != "failed" or spec.kind == "sum" else _failed_value(own, worst, scores, index)
         values.append(None if value is None or math.isnan(value) else value)
     return values
+
+
+def _failed_value(own: float, worst: float | None, scores: Scores, row: int) -> float | None:
+    """Return what a row counts as that failed: the worst score in each measurement in which it did."""
+    if worst is None or math.isinf(worst) or scores.is_lost(row):
+        return worst
+    share = scores.failed_shares[row]
+    return share * worst + (1.0 - share) * own
 
 
 def extremes(spec: MetricSpec) -> tuple[float | None, float | None]:
@@ -80,14 +93,16 @@ def extremes(spec: MetricSpec) -> tuple[float | None, float | None]:
     if spec.kind == "percentile":
         return (-math.inf, math.inf) if spec.higher_is_better else (math.inf, -math.inf)
     bounds = spec.bounds or (PROPORTION_BOUNDS if spec.kind == "proportion" else None)
+    if bounds is None and spec.labels:
+        bounds = (min(spec.labels.values()), max(spec.labels.values()))
     if bounds is None:
         return None, None
     return (bounds[0], bounds[1]) if spec.higher_is_better else (bounds[1], bounds[0])
 
 
 def as_number(value: Any) -> float | None:
-    """Return a finite number, None for anything else."""
-    if isinstance(value, (bool, int, float)) and math.isfinite(value):
+    """Return a number of a size that can be added up and squared, None for anything else."""
+    if isinstance(value, (bool, int, float)) and abs(value) <= LARGEST_NUMBER:
         return float(value)
     return None
 
@@ -108,9 +123,15 @@ def _named(logged: Logged, name: str, scores: Scores, spec: MetricSpec | None) -
     return metric
 
 
+def names_formed_of_rows(specs: Mapping[str, MetricSpec], outputs: Collection[str]) -> frozenset[str]:
+    """Return the declared metrics that follow from an evaluator's outputs without its aggregation logging them."""
+    return frozenset(name for name, spec in specs.items() if spec.score in outputs and _is_ours_to_form(name, spec))
+
+
 def _is_ours_to_form(name: str, spec: MetricSpec) -> bool:
-    """Whether the metric needs no word of the evaluator: an output under its own name, a percentile or a sum of one."""
-    return spec.score is not None and (spec.score == name or spec.kind in {"percentile", "sum"})
+    """Whether the metric needs no word of the evaluator: an output under its own name, in words, or a figure of one."""
+    is_figure = spec.kind in {"percentile", "sum"}
+    return spec.score is not None and (spec.score == name or is_figure or bool(spec.labels))
 
 
 def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:
@@ -119,7 +140,8 @@ def _why_no_value(logged: Logged, name: str, reported: float | None) -> str:
     if name not in logged.metrics:
         return f"{logged.evaluator!r} did not report {name!r}"
     if reported is None:
-        return f"{logged.evaluator!r} reported {logged.metrics[name]!r}, which is not a finite number"
+        found = f"{logged.evaluator!r} reported {logged.metrics[name]!r}"
+        return f"{found}, which is no finite number up to {LARGEST_NUMBER:g}"
     return ""
 
 
@@ -227,8 +249,11 @@ def _scored(scores: Scores, key: str) -> list[float]:
 
 
 def _scored_mean(scores: Scores, key: str) -> float | None:
-    values = _scored(scores, key)
-    return sum(values) / len(values) if values else None
+    """Return the mean that an evaluator's aggregation sees; None where rows that failed in part weigh less in it."""
+    if scores.failed_shares:
+        return None
+    values = [value for value in scores.columns.get(key, ()) if not math.isnan(value)]
+    return math.fsum(values) / len(values) if values else None
 
 
 def _complete_columns(evaluator: str, scores: Scores) -> list[str]:

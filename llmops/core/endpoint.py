@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from llmops.errors import UsageError
 
 DeploymentStatus = Literal["creating", "healthy", "unhealthy", "failed", "deleting"]
 """creating: may become healthy; unhealthy: was created, does not answer; failed: will never become healthy."""
@@ -97,3 +100,48 @@ def is_valid_split(traffic: Mapping[str, int]) -> bool:
     """Say whether percents are what an endpoint accepts: whole, not negative, sum 0 or 100."""
     whole = all(type(percent) is int and 0 <= percent <= TOTAL_PERCENT for percent in traffic.values())
     return whole and sum(traffic.values()) in (0, TOTAL_PERCENT)
+
+
+def require_name(name: str) -> str:
+    """Return a name for an endpoint or a deployment.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError.of(
+            "not a name for an endpoint or a deployment",
+            found=f"'{name}'",
+            expected="3 to 32 lower-case letters, digits and hyphens, a letter first, no hyphen last",
+        )
+    return name
+
+
+def require_split(
+    endpoint: str, traffic: Mapping[str, int] | None, mirror: Mapping[str, int] | None, *, most: int = TOTAL_PERCENT
+) -> None:
+    """Refuse what is no traffic split or no mirror.
+
+    Args:
+        endpoint: for messages.
+        traffic: None when it is not to change; so for the mirror.
+        mirror: nothing, or one deployment.
+        most: percent that can be mirrored.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if traffic is not None and not is_valid_split(traffic):
+        raise UsageError.of(
+            "not a traffic split",
+            where=f"endpoint '{endpoint}'",
+            found=str(dict(traffic)),
+            expected="whole percents with the sum 0 or 100",
+        )
+    if mirror is not None and (len(mirror) > 1 or not all(type(p) is int and 0 < p <= most for p in mirror.values())):
+        raise UsageError.of(
+            "not a mirror",
+            where=f"endpoint '{endpoint}'",
+            found=str(dict(mirror)),
+            expected=f"nothing, or one deployment with 1 to {most} percent",
+        )

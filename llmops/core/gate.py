@@ -304,10 +304,10 @@ def _weighed(
 ) -> _Answer:
     """Let the rule of the sample speak."""
     if sample is None:
-        return _refused(question, base, "only its evaluator knows how it is formed, so that no confidence can be had")
+        return _refused(question, base, NOT_RESAMPLED if question.threshold.method == "approximate" else OPAQUE)
     rule = choose_rule(sample, question.threshold.method, has_many_looks=gate.has_many_looks)
     if rule is None:
-        return _refused(question, base, UNBOUNDED)
+        return _refused(question, base, _NO_RULE[sample.kind])
     if gate.has_many_looks and not rule.is_guaranteed:
         return _refused(question, base, "an approximate method holds for one look only")
     passing, failing = p_values(rule, sample, limit, at_least=at_least, enough=question.alpha)
@@ -326,9 +326,18 @@ def _weighed(
 
 
 UNBOUNDED = (
-    "a mean of scores without bounds has no guaranteed interval: declare its bounds, put the limit on a percentile, "
-    "or ask for `method: approximate`"
+    "a mean of scores without bounds has no guaranteed interval: declare its bounds (or `kind: proportion` when rows "
+    "are 0 or 1), put the limit on a percentile, or ask for `method: approximate`"
 )
+MIXED = (
+    "a proportion has 0 or 1 in each row, but some have a number in between: declare `kind: mean` and `bounds: [0, 1]`"
+)
+OPAQUE = "only its evaluator knows how it is formed, so that no confidence can be had"
+NOT_RESAMPLED = (
+    f"{OPAQUE}: its aggregation was not run again over resampled rows (rows were lost, there are too many of them, it "
+    "asks models, or this backend cannot)"
+)
+_NO_RULE: Mapping[str, str] = {"unbounded": UNBOUNDED, "mixed": MIXED, "resampled": OPAQUE}
 
 
 def _refused(question: Question, base: Finding, why: str) -> _Answer:

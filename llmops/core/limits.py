@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,7 @@ BuiltinName = Literal[
     "latency",
     "tokens",
     "cost",
+    "agreement",
 ]
 MetricKind = Literal["proportion", "mean", "percentile", "sum", "opaque"]
 Method = Literal["guaranteed", "approximate"]
@@ -50,6 +51,11 @@ class MetricSpec:
     )
     percentile: float = setting(
         "Of kind percentile: which one, as a percentage of the rows.", default=90.0, exclusiveMinimum=0, maximum=99.99
+    )
+    labels: Mapping[str, float] = setting(
+        "What the output says, to the score that it stands for: for a judge that answers in words. Anything else that "
+        "it says leaves the row unmeasured.",
+        factory=dict,
     )
 
 

@@ -29,7 +29,7 @@ _LOOKS_LIKE_ONE = re.compile(
     r"\$?\{+\s*(data|run\.inputs|run\.outputs|run\.line)\.|\$(data|run\.inputs|run\.outputs|run\.line)\."
 )
 
-MEASURED = ("duration_s", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd")
+MEASURED = ("row", "duration_s", "prompt_tokens", "completion_tokens", "total_tokens", "cost_usd")
 """What `run.line` holds."""
 
 

@@ -54,15 +54,22 @@ class Scores:
         statuses: one per row, in the order of the data set.
         columns: `evaluator.output` to one number per row, NaN where there is none; numbers and booleans only.
         rows: positions in the data set; empty when all rows are there.
+        failed_shares: share of each row's measurements in which the flow failed; empty when each row failed in all or
+            none of them.
     """
 
     statuses: Sequence[RowStatus]
     columns: Mapping[str, Sequence[float]]
     rows: Sequence[int] = ()
+    failed_shares: Sequence[float] = ()
 
     def count(self, status: RowStatus) -> int:
         """Count the rows in a state."""
         return sum(1 for found in self.statuses if found == status)
+
+    def is_lost(self, row: int) -> bool:
+        """Whether the flow failed in every measurement of a row."""
+        return self.statuses[row] == "failed" and (not self.failed_shares or self.failed_shares[row] == 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +77,9 @@ class ScoredRow:
     """One row of a run as the evaluators saw it.
 
     Attributes:
-        scores: `evaluator.output` to number; numbers and booleans only.
+        scores: `evaluator.output` to number; numbers and booleans only. Of a row that failed: over the measurements
+            that did not, and what evaluators that look at no output say of those that did.
+        failed_share: share of the row's measurements in which the flow failed.
         outputs: evaluator to all of its outputs for the row, for people.
         errors: evaluator to why it could not score the row.
     """
@@ -78,6 +87,7 @@ class ScoredRow:
     row: int
     status: RowStatus
     scores: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    failed_share: float = 0.0
     outputs: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     errors: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

@@ -24,6 +24,7 @@ DISCORDANCE = 0.2
 
 _SPREAD = STANDARD_NORMAL.inv_cdf(POWER)
 _EFFECT_STEPS = 200
+_LEAST_DEVIATION = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,8 @@ def likely_sample(spread: Spread, mean: float, rows: int, *, is_low: bool) -> Sa
     if spread.is_binary and not spread.is_difference:
         deviation = math.sqrt(max(0.0, mean * (1.0 - mean)))
     else:
-        deviation = math.sqrt(max(spread.deviation**2 - (mean**2 if spread.is_difference else 0.0), 1e-12))
+        least = _LEAST_DEVIATION * (spread.highest - spread.lowest)
+        deviation = math.sqrt(max(spread.deviation**2 - (mean**2 if spread.is_difference else 0.0), least**2))
     total = rows * mean + sign * _SPREAD * deviation * math.sqrt(rows)
     tally = _tally(spread, total, rows, is_low=is_low)
     return Sample(
@@ -113,7 +115,7 @@ def likely_sample(spread: Spread, mean: float, rows: int, *, is_low: bool) -> Sa
 def _tally(spread: Spread, total: float, rows: int, *, is_low: bool) -> Tally:
     rounded = math.floor(total) if is_low else math.ceil(total)
     if not spread.is_binary:
-        middle = total / rows
+        middle = min(spread.highest, max(spread.lowest, total / rows))
         side = min(spread.deviation, middle - spread.lowest, spread.highest - middle)
         half = rows // 2
         return _counts(((middle - side, half), (middle, rows - 2 * half), (middle + side, half)))
@@ -179,7 +181,7 @@ def rows_to_decide(rule: Rule, sample: Sample, limit: float, *, at_least: bool, 
 
     It speaks of the values as they are known: unknown rows would have to be measured too.
     """
-    if sample.kind == "percentile" or sample.is_open or not sample.rows:
+    if sample.kind in {"percentile", "resampled"} or sample.is_open or not sample.rows:
         return None
 
     def is_decided(rows: int) -> bool:
@@ -221,7 +223,7 @@ def _smallest(is_enough: Callable[[int], bool], start: int) -> int | None:
 
 def describe_power(rule: Rule, sample: Sample, limit: float, *, at_least: bool, alpha: float) -> str:
     """Say what this sample's number of rows finds in 80 % of runs, in one clause; empty where it cannot be said."""
-    if sample.kind in {"percentile", "unbounded"} or not sample.rows:
+    if sample.kind in {"percentile", "unbounded", "resampled"} or not sample.rows:
         return ""
     spread, rows = spread_of(sample), sample.rows
     return describe_spread_power(rule, spread, rows, limit, at_least=at_least, alpha=alpha)

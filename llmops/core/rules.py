@@ -18,6 +18,8 @@ from llmops.core.statistics import (
     betting_above,
     binomial_above,
     binomial_below,
+    bootstrap_above,
+    bootstrap_lower,
     lower_rank,
     paired_above,
     paired_below,
@@ -30,6 +32,10 @@ from llmops.core.statistics import (
 EXACT_PAIRS = 20_000
 """Most rows for which the exact paired test is formed; above it bets decide."""
 _DIGITS = 12
+_SLACK = 1e-12
+"""Changes that differ by less are equal, as in `gate`."""
+_KNOWN = 1e-9
+"""Share of the range within which the mean of a whole data set is equal to a limit."""
 _SHIFT_STEPS = 40
 _BOUND_STEPS = 4096
 _UNBOUNDED_DEVIATIONS = 20.0
@@ -78,7 +84,7 @@ def choose_rule(sample: Sample, method: Method, *, has_many_looks: bool) -> Rule
         return _approximate(sample)
     if sample.kind == "percentile":
         return DRAWN_ORDER if sample.drawn else ORDER
-    if sample.kind == "unbounded":
+    if sample.kind in {"unbounded", "mixed", "resampled"}:
         return None
     if sample.drawn or has_many_looks or sample.kind == "bounded":
         return BETTING
@@ -107,7 +113,11 @@ def p_values(rule: Rule, sample: Sample, limit: float, *, at_least: bool, enough
     elif at_least:
         # "At least" is about the rows below the limit, "at most" about those up to it.
         limit = math.nextafter(limit, -math.inf)
-    over, under = rule.above(sample, limit, enough), rule.below(sample, limit, enough)
+    # Once all rows that exist are drawn their mean is known, and one that is exactly the limit meets it.
+    is_finite = sample.population is not None and sample.kind != "percentile"
+    slack = _KNOWN * (sample.highest - sample.lowest) if is_finite else 0.0
+    over = rule.above(sample, limit - slack if at_least else limit, enough)
+    under = rule.below(sample, limit if at_least else limit + slack, enough)
     passing, failing = (over, under) if at_least else (under, over)
     return _rounded(passing), _rounded(failing)
 
@@ -153,14 +163,32 @@ def _pairs(sample: Sample, tally: Tally) -> Sequence[Pairs]:
 
 def _betting_above(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
     if sample.drawn:
-        return _bet((low for low, _ in sample.drawn), limit, sample.lowest, sample.population)
-    return betting_above(sample.low, limit, sample.lowest)
+        return _bet_on_pairs([end if end is None else end[0] for end in sample.drawn], limit, sample.lowest, sample)
+    return max(betting_above(tally, limit, sample.lowest) for tally in _with_both_failed(sample, sample.low))
 
 
 def _betting_below(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
     if sample.drawn:
-        return _bet((-high for _, high in sample.drawn), -limit, -sample.highest, sample.population)
-    return betting_above(_mirrored(sample.high), -limit, -sample.highest)
+        return _bet_on_pairs([end if end is None else -end[1] for end in sample.drawn], -limit, -sample.highest, sample)
+    return max(
+        betting_above(_mirrored(tally), -limit, -sample.highest) for tally in _with_both_failed(sample, sample.high)
+    )
+
+
+def _with_both_failed(sample: Sample, tally: Tally) -> Sequence[Tally]:
+    """Return the values without and with the pairs that failed on both sides; the weaker evidence counts."""
+    return [tally, tuple(sorted((*tally, (0.0, sample.both_failed))))] if sample.both_failed else [tally]
+
+
+def _bet_on_pairs(values: Sequence[float | None], limit: float, lowest: float, sample: Sample) -> float:
+    """Bet on rows in their order; pairs that failed on both sides (None) are left out, or did not change."""
+    known = [value for value in values if value is not None]
+    lost = len(values) - len(known)
+    population = sample.population
+    worst = _bet(known, limit, lowest, None if population is None else population - lost)
+    if lost:
+        worst = max(worst, _bet((value or 0.0 for value in values), limit, lowest, population))
+    return worst
 
 
 def _bet(values: Iterable[float], limit: float, lowest: float, population: int | None) -> float:
@@ -192,11 +220,13 @@ def _spent(p_value: float, look: int) -> float:
 
 
 def _drawn_above(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
-    return _bet((-float(low <= limit) for low, _ in sample.drawn), -sample.share, -1.0, sample.population)
+    values = [-float(end[0] <= limit) for end in sample.drawn if end is not None]
+    return _bet(values, -sample.share, -1.0, sample.population)
 
 
 def _drawn_below(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
-    return _bet((float(high <= limit) for _, high in sample.drawn), sample.share, 0.0, sample.population)
+    values = [float(end[1] <= limit) for end in sample.drawn if end is not None]
+    return _bet(values, sample.share, 0.0, sample.population)
 
 
 def _score_above(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
@@ -219,6 +249,18 @@ def _student_below(sample: Sample, limit: float, enough: float) -> float:  # noq
     return student_above(_moments(_mirrored(sample.high)), -limit)
 
 
+def _bootstrap_above(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
+    return bootstrap_above(_expanded(sample.low), sample.observed, limit)
+
+
+def _bootstrap_below(sample: Sample, limit: float, enough: float) -> float:  # noqa: ARG001
+    return bootstrap_above(_expanded(_mirrored(sample.high)), -sample.observed, -limit)
+
+
+def _expanded(tally: Tally) -> Sequence[float]:
+    return tuple(value for value, count in tally for _ in range(count))
+
+
 @lru_cache(maxsize=1024)
 def _moments(tally: Tally) -> Moments:
     n = sum(count for _, count in tally)
@@ -235,12 +277,17 @@ ORDER = Rule(name="order statistics", is_guaranteed=True, above=_order_above, be
 DRAWN_ORDER = Rule(name="betting on order statistics", is_guaranteed=True, above=_drawn_above, below=_drawn_below)
 SCORE = Rule(name="score test", is_guaranteed=False, above=_score_above, below=_score_below, simulated_percent=8)
 STUDENT = Rule(name="t test", is_guaranteed=False, above=_student_above, below=_student_below, simulated_percent=19)
+BOOTSTRAP = Rule(
+    name="bootstrap", is_guaranteed=False, above=_bootstrap_above, below=_bootstrap_below, simulated_percent=8
+)
 PERCENTILES = "order statistics of both runs"
 
 
 def _approximate(sample: Sample) -> Rule:
     if sample.kind == "percentile":
         return ORDER
+    if sample.kind == "resampled":
+        return BOOTSTRAP
     return SCORE if sample.kind == "binary" else STUDENT
 
 
@@ -251,19 +298,24 @@ def percentile_shift(candidate: Sample, baseline: Sample, limit: float, *, at_le
 
     Source: order-statistic bounds (see `lower_rank`) joined by Bonferroni's inequality.
     """
-    above = _shift_above(candidate.low, baseline.high, candidate.share, limit)
-    below = _shift_above(_mirrored(candidate.high), _mirrored(baseline.low), 1.0 - candidate.share, -limit)
+    # A change of exactly the limit keeps it: it is shown by reaching the limit, the opposite only by passing it.
+    above = _shift_above(candidate.low, baseline.high, candidate.share, limit, is_strict=not at_least)
+    low, high = _mirrored(candidate.high), _mirrored(baseline.low)
+    below = _shift_above(low, high, 1.0 - candidate.share, -limit, is_strict=at_least)
     above, below = (_rounded(_spent(p_value, candidate.look)) for p_value in (above, below))
     return (above, below) if at_least else (below, above)
 
 
-def _shift_above(candidate: Tally, baseline: Tally, share: float, limit: float) -> float:
+def _shift_above(candidate: Tally, baseline: Tally, share: float, limit: float, *, is_strict: bool) -> float:
     """Return the smallest alpha at which the candidate's lower bound is `limit` above the baseline's upper one."""
-    new, old = (tuple(value for value, count in tally for _ in range(count)) for tally in (candidate, baseline))
+    new, old = _expanded(candidate), _expanded(baseline)
 
     def is_shown(alpha: float) -> bool:
         low, high = lower_rank(len(new), share, alpha / 2), upper_rank(len(old), share, alpha / 2)
-        return low >= 0 and high < len(old) and new[low] - old[high] >= limit
+        if low < 0 or high >= len(old):
+            return False
+        change = new[low] - old[high]
+        return change > limit + _SLACK if is_strict else change >= limit - _SLACK
 
     if not is_shown(1.0):
         return 1.0
@@ -281,6 +333,8 @@ def bound(rule: Rule, sample: Sample, alpha: float, *, lower: bool) -> float | N
     """
     if sample.is_open or not sample.rows or sample.kind == "percentile":
         return None
+    if sample.kind == "resampled":
+        return _bootstrap_bound(sample, alpha, lower=lower)
     low, high = _ends(sample)
     if math.isinf(low) or math.isinf(high):
         return None
@@ -295,6 +349,12 @@ def bound(rule: Rule, sample: Sample, alpha: float, *, lower: bool) -> float | N
         middle = (first + last) // 2
         first, last = (middle, last) if is_shown(middle) else (first, middle)
     return low + (high - low) * first / steps
+
+
+def _bootstrap_bound(sample: Sample, alpha: float, *, lower: bool) -> float:
+    if lower:
+        return bootstrap_lower(_expanded(sample.low), sample.observed, alpha)
+    return -bootstrap_lower(_expanded(_mirrored(sample.high)), -sample.observed, alpha)
 
 
 def _ends(sample: Sample) -> tuple[float, float]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from llmops.core.comparison import Matching, Values, count_unknown, subtract
 from llmops.core.limits import MetricSpec
-from llmops.core.metrics import RowStatus
-from llmops.core.statistics import Tally, tally_of
+from llmops.core.statistics import Tally, rounded_tallies, tally_of
 
-SampleKind = Literal["binary", "bounded", "unbounded", "percentile"]
+SampleKind = Literal["binary", "mixed", "bounded", "unbounded", "percentile", "resampled"]
 
 MANY_ROWS = 5000
-"""Above this many rows bounded values are rounded to 4096 steps of their range, against what is to be shown."""
+"""Above this many rows more than 4096 different bounded values are rounded to so many steps of their range, against
+what is to be shown."""
 _STEPS = 4096
 _PROPORTION = (0.0, 1.0)
-_BOTH_FAILED = ("failed", "failed")
 _BINARY = {-1.0, 0.0, 1.0}
 
 
@@ -27,16 +28,19 @@ class Sample:
     """Independent rows with one number each: a score, or a difference between candidate and baseline.
 
     Attributes:
-        kind: binary: scores of 0 and 1, or differences of such; bounded: between `lowest` and `highest`; unbounded:
-            nothing is known of the range; percentile: any values, judged by their order.
+        kind: binary: scores of 0 and 1, or differences of such; mixed: declared as binary, but they are not; bounded:
+            between `lowest` and `highest`; unbounded: nothing is known of the range; percentile: any values, judged
+            by their order; resampled: no rows, but the number over each bootstrap sample of the rows.
         low, high: the rows' values if every unknown one were the smallest possible, and the largest. Failed rows are
             the worst possible value in both.
         is_difference: whether the values are candidate minus baseline.
         rows: rows in `low`; unknown: how many of them nobody knows.
         both_failed: pairs that failed on both sides; they are in neither tally.
         share: which percentile, 0 to 1.
-        drawn: low and high value of each row in the order in which they were drawn; empty unless the order matters.
+        drawn: low and high value of each row in the order in which they were drawn, None for a pair that failed on both
+            sides; empty unless the order matters.
         population: rows of the data set when the limit is on their mean and they are drawn without replacement.
+        observed: of kind resampled: the number over the rows themselves.
         look: 1 for the first time that the same rows are judged, 2 for the next; 0 where there is one look only.
     """
 
@@ -49,9 +53,10 @@ class Sample:
     unknown: int = 0
     both_failed: int = 0
     share: float = 0.5
-    drawn: tuple[tuple[float, float], ...] = ()
+    drawn: tuple[tuple[float, float] | None, ...] = ()
     population: int | None = None
     look: int = 0
+    observed: float = 0.0
 
     @cached_property
     def rows(self) -> int:
@@ -61,7 +66,7 @@ class Sample:
     @property
     def is_open(self) -> bool:
         """Whether an unknown row could be anything, so that nothing can be said."""
-        return bool(self.unknown) and self.kind == "unbounded"
+        return bool(self.unknown) and self.kind in {"unbounded", "resampled"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,69 +102,41 @@ def kind_of(spec: MetricSpec, repeats: int) -> SampleKind:
     return "unbounded" if math.isinf(support(spec)[0]) else "bounded"
 
 
-def value_sample(values: Sequence[float | None], spec: MetricSpec, design: Design) -> Sample:
+def value_sample(values: Values, spec: MetricSpec, design: Design) -> Sample:
     """Reduce the rows of one run.
 
     Args:
         values: one number per row; None where nobody knows it.
     """
     lowest, highest = support(spec)
-    unknown = sum(value is None for value in values)
     lows = [lowest if value is None else value for value in values]
+    unknown = sum(value is None for value in values) if None in values else 0
     highs = [highest if value is None else value for value in values] if unknown else lows
-    return _sample(lows, highs, (lowest, highest), spec, design, unknown=unknown)
+    drawn = None if design.order is None else [(lows[index], highs[index]) for index in design.order]
+    return _sample(lows, highs, (lowest, highest), spec, design, drawn, unknown=unknown)
 
 
 def difference_sample(
-    candidate: Sequence[float | None],
-    baseline: Sequence[float | None],
-    statuses: Sequence[tuple[RowStatus, RowStatus]],
-    spec: MetricSpec,
-    design: Design,
+    candidate: Values, baseline: Values, matching: Matching, spec: MetricSpec, design: Design
 ) -> Sample:
     """Reduce two runs over the same rows to their differences, candidate minus baseline.
 
     Args:
-        candidate, baseline: one number per row, in the same order; None where nobody knows it.
-        statuses: candidate's and baseline's status per row; pairs that failed on both sides are only counted.
+        candidate, baseline: one number per row, in the same order.
+        matching: which rows are compared; the others are only counted.
     """
     lowest, highest = support(spec)
-    kept = [index for index, pair in enumerate(statuses) if pair != _BOTH_FAILED]
-    new, old = (candidate, baseline) if len(kept) == len(statuses) else _picked(kept, candidate, baseline)
-    unknown = sum(one is None or other is None for one, other in zip(new, old, strict=True))
-    lows = [
-        (lowest if one is None else one) - (highest if other is None else other)
-        for one, other in zip(new, old, strict=True)
-    ]
-    highs = lows
-    if unknown:
-        highs = [
-            (highest if one is None else one) - (lowest if other is None else other)
-            for one, other in zip(new, old, strict=True)
-        ]
-    design = _without(design, kept, len(statuses))
-    bounds = (lowest - highest, highest - lowest)
-    both_failed = len(statuses) - len(kept)
-    return _sample(lows, highs, bounds, spec, design, unknown=unknown, both_failed=both_failed, is_difference=True)
-
-
-Values = Sequence[float | None]
-
-
-def _picked(kept: Sequence[int], candidate: Values, baseline: Values) -> tuple[Values, Values]:
-    return [candidate[index] for index in kept], [baseline[index] for index in kept]
-
-
-def _without(design: Design, kept: Sequence[int], total: int) -> Design:
-    if design.order is None or len(kept) == total:
-        return design
-    places = {index: place for place, index in enumerate(kept)}
-    return Design(
-        repeats=design.repeats,
-        order=[places[index] for index in design.order if index in places],
-        population=None if design.population is None else design.population - (total - len(kept)),
-        look=design.look,
-    )
+    new, old = matching.pick(candidate), matching.pick(baseline)
+    unknown = count_unknown(new, old)
+    lows = subtract(new, old, (lowest, highest))
+    highs = subtract(new, old, (highest, lowest)) if unknown else lows
+    places = range(len(candidate)) if matching.kept is None else matching.kept
+    drawn = None
+    if design.order is not None:
+        ends = dict(zip(places, zip(lows, highs, strict=True), strict=True))
+        drawn = [ends.get(index) for index in design.order]
+    sample = _sample(lows, highs, (lowest - highest, highest - lowest), spec, design, drawn, unknown=unknown)
+    return dataclasses.replace(sample, both_failed=matching.both_failed, is_difference=True)
 
 
 def _sample(
@@ -168,32 +145,51 @@ def _sample(
     bounds: tuple[float, float],
     spec: MetricSpec,
     design: Design,
+    drawn: Sequence[tuple[float, float] | None] | None,
     *,
     unknown: int,
-    both_failed: int = 0,
-    is_difference: bool = False,
 ) -> Sample:
     kind = kind_of(spec, design.repeats)
-    if kind == "binary" and not {*lows, *highs} <= _BINARY:
-        kind = "bounded"
-    step = None
-    if kind == "bounded" and len(lows) + both_failed > MANY_ROWS:
-        step = (bounds[1] - bounds[0]) / _STEPS
-    low = tally_of(lows, step=step)
-    high = low if step is None and not unknown else tally_of(highs, step=step, up=True)
+    if kind == "binary" and not (set(lows) <= _BINARY and (highs is lows or set(highs) <= _BINARY)):
+        kind = "mixed"
+    if kind == "bounded" and len(lows) > MANY_ROWS and len(set(lows)) > _STEPS:
+        low, high = rounded_tallies(lows, bounds, _STEPS)
+        high = rounded_tallies(highs, bounds, _STEPS)[1] if unknown else high
+    else:
+        low = tally_of(lows)
+        high = tally_of(highs) if unknown else low
     return Sample(
         kind=kind,
         low=low,
         high=high,
         lowest=bounds[0],
         highest=bounds[1],
-        is_difference=is_difference,
         unknown=unknown,
-        both_failed=both_failed,
         share=spec.percentile / 100.0,
-        drawn=() if design.order is None else tuple((lows[index], highs[index]) for index in design.order),
+        drawn=() if drawn is None else tuple(drawn),
         population=design.population,
         look=design.look,
+    )
+
+
+def resampled_sample(values: Values, observed: float, *, unknown: int, is_difference: bool = False) -> Sample:
+    """Build the sample of a number that only its evaluator can form.
+
+    Args:
+        values: the number over each bootstrap sample of the rows; None where there was none.
+        observed: over the rows themselves.
+        unknown: rows that it does not rest on; with any of them nothing can be said.
+    """
+    low, high = (tally_of(end if value is None else value for value in values) for end in (-math.inf, math.inf))
+    return Sample(
+        kind="resampled",
+        low=low,
+        high=high,
+        lowest=-math.inf,
+        highest=math.inf,
+        is_difference=is_difference,
+        unknown=unknown,
+        observed=observed,
     )
 
 

@@ -18,8 +18,11 @@ from typing import Any, NamedTuple, Protocol
 
 from llmops.backends.protocols import Answer, Clock, Endpoints
 from llmops.config.data import read_rows
+from llmops.config.images import with_content
 from llmops.config.model import Experiment
 from llmops.core.documents import to_json
+from llmops.core.endpoint import Deployment
+from llmops.core.latency import summarize_latency
 from llmops.core.mapping import apply, complete, parse_mapping
 from llmops.core.rollout_checks import Judgement
 from llmops.core.rollout_state import MADE_BY
@@ -97,8 +100,8 @@ class EndpointJudge:
     score: Score
     read_lines: Callable[[RunRecord], Iterator[Line]]
 
-    def probe(self, deployment: str, rows: int) -> Judgement:
-        """See `Judge.probe`."""
+    def probe(self, deployment: str | None, rows: int) -> Judgement:
+        """See `Judge.probe`; None asks the endpoint as its users do."""
         asked = 0
         for question in self._questions(repeats=1):
             if asked == rows:
@@ -115,7 +118,11 @@ class EndpointJudge:
     def evaluate(self, deployment: str, dataset: str, keep: Callable[[], None]) -> Judgement:
         """See `Judge.evaluate`; answers that are there from an attempt before are not asked for again."""
         del dataset
-        run = self._run(deployment, keep)
+        verdict = self.judge(self.ask(deployment, keep), keep)
+        return Judgement(exit_code=verdict.exit_code, sentence=_say(verdict), verdict=verdict.id)
+
+    def judge(self, run: RunRecord, keep: Callable[[], None]) -> VerdictRecord:
+        """Score the answers of a run that `ask` made, and hold them against the gate."""
         evaluations = self.score(run, self.data, self.experiment.evaluators, keep)
         specs = {name: evaluator.metrics for name, evaluator in self.experiment.evaluators.items()}
         evaluation = evaluate_run(self.state, run, evaluations, specs, self.read_lines)
@@ -127,10 +134,9 @@ class EndpointJudge:
             candidate=evaluation,
             baseline=None,
             baseline_reason="a deployment is judged by its own numbers",
-            notes=[f"the answers are those of deployment {deployment} of endpoint {self.endpoint}"],
+            notes=[f"the answers are those of deployment {run.versions['deployment']} of endpoint {self.endpoint}"],
         )
-        verdict = decide(self.state, case, self.read_lines)
-        return Judgement(exit_code=verdict.exit_code, sentence=_say(verdict), verdict=verdict.id)
+        return decide(self.state, case, self.read_lines)
 
     def _find_fault(self, answer: Answer) -> str:
         if answer.status != 200:
@@ -145,7 +151,7 @@ class EndpointJudge:
             return f"the answer lacks the declared outputs {', '.join(missing)}; it has {found}"
         return ""
 
-    def _ask(self, deployment: str, question: _Question) -> Answer:
+    def _ask(self, deployment: str | None, question: _Question) -> Answer:
         timeout_s = self.experiment.line_timeout_s
         for wait_s in (*_RETRIES_S, None):
             ask = partial(
@@ -162,16 +168,27 @@ class EndpointJudge:
         mapping = {n: v for n, v in self.experiment.column_mapping.items() if not known or n in known}
         columns = complete(parse_mapping(mapping), known)
         for row in read_rows(self.data):
-            inputs = apply(columns, data=row.values)
+            inputs = with_content(apply(columns, data=row.values), self.data.parent)
             for repeat in range(repeats):
                 yield _Question(row.number, repeat, inputs)
 
-    def _run(self, deployment: str, keep: Callable[[], None]) -> RunRecord:
+    def ask(self, deployment: str | None, keep: Callable[[], None], *, occasion: str = "") -> RunRecord:
+        """Ask every row and record the answers as a run.
+
+        Args:
+            deployment: who answers; None lets the endpoint's traffic split decide, as for its users.
+            keep: called after each answer.
+            occasion: names the measurement: answers of an attempt before at the same one are not asked for again.
+
+        Raises:
+            BackendError: the deployment is gone, or the endpoint serves nothing.
+        """
         started_at = _iso(self.clock)
-        folder = self.state / "runs" / self._run_id(deployment)
+        asked_of = self._find(deployment)
+        folder = self.state / "runs" / self._run_id(asked_of, occasion)
         asked = self._ask_all(deployment, folder / "answers.jsonl", keep)
         lines = [asked[key] for key in sorted(asked)]
-        return self.write_run(folder, deployment, lines, dataset=self.dataset, started_at=started_at)
+        return self.write_run(folder, ", ".join(asked_of), lines, dataset=self.dataset, started_at=started_at)
 
     def write_run(
         self, folder: Path, deployment: str, lines: Sequence[Line], *, dataset: DatasetRef, started_at: str = ""
@@ -180,7 +197,7 @@ class EndpointJudge:
 
         Args:
             folder: of the run; its name is the run's id.
-            deployment: that answered.
+            deployment: that answered; several, by commas.
             lines: by row and repeat.
             dataset: that was asked.
             started_at: ISO 8601; now when empty.
@@ -205,23 +222,30 @@ class EndpointJudge:
             started_at=started_at or _iso(self.clock),
             ended_at=_iso(self.clock),
             stand_in=self.stand_in,
+            latency_s=summarize_latency(line.duration_s for line in lines if line.status != "unmeasured"),
             versions={**self.manifest.versions, "endpoint": self.endpoint, "deployment": deployment},
             lines_digest=digest_lines(lines),
         )
         write_record(folder / "run.json", record)
         return record
 
-    def _run_id(self, deployment: str) -> str:
-        """Name the run by what is asked and by which incarnation of the deployment answers."""
+    def _find(self, deployment: str | None) -> Mapping[str, Deployment]:
+        """Find who answers: one deployment, or all that have traffic."""
         observed = retry(lambda: self.endpoints.observe(self.endpoint), self.clock)
-        found = observed.deployments.get(deployment) if observed else None
-        if found is None:
-            raise BackendError.of("the deployment is gone", where=f"{self.endpoint}/{deployment}")
-        parts: list[Any] = [self.endpoint, deployment, found.digest, found.tags.get(MADE_BY, ""), self.dataset.digest]
-        parts += [dict(self.experiment.column_mapping), self.experiment.repeat]
-        return f"{deployment}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]}"
+        names = [deployment] if deployment is not None else sorted(observed.traffic if observed else ())
+        found = {name: observed.deployments[name] for name in names if observed and name in observed.deployments}
+        if not found:
+            raise BackendError.of("the deployment is gone", where=f"{self.endpoint}/{deployment or ''}".rstrip("/"))
+        return found
 
-    def _ask_all(self, deployment: str, path: Path, keep: Callable[[], None]) -> dict[tuple[int, int], Line]:
+    def _run_id(self, asked_of: Mapping[str, Deployment], occasion: str) -> str:
+        """Name the run by what is asked and by which incarnations of the deployments answer."""
+        parts: list[Any] = [self.endpoint, occasion, self.dataset.digest]
+        parts += [[name, one.digest, one.tags.get(MADE_BY, "")] for name, one in asked_of.items()]
+        parts += [dict(self.experiment.column_mapping), self.experiment.repeat]
+        return f"{'-'.join(asked_of)}-{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]}"
+
+    def _ask_all(self, deployment: str | None, path: Path, keep: Callable[[], None]) -> dict[tuple[int, int], Line]:
         """Ask every question that has no final answer yet; each answer is on the disk before the next is counted."""
         lines = _read_answers(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +263,7 @@ class EndpointJudge:
                 keep()
         return lines
 
-    def _answer(self, deployment: str, question: _Question) -> Line:
+    def _answer(self, deployment: str | None, question: _Question) -> Line:
         answer = self._ask(deployment, question)
         problem = self._find_fault(answer)
         status: LineStatus = "completed"

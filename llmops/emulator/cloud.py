@@ -15,9 +15,11 @@ from llmops.emulator.clock import timestamp
 from llmops.emulator.errors import not_found
 from llmops.emulator.faults import FaultRules
 from llmops.emulator.hosting import Hosting
+from llmops.emulator.jobs import Jobs
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operation, Operations
 from llmops.emulator.runs import Runs
+from llmops.emulator.scored import ScoredRequests
 from llmops.emulator.settings import Settings
 from llmops.emulator.store import Document, Store
 from llmops.emulator.tokens import TokenService
@@ -64,6 +66,7 @@ class Cloud:
 
     Attributes:
         python: interpreter in which flows run.
+        python_home: folder of that interpreter, where command jobs find `python`.
         folder: for files that this process needs: downloaded models, logs.
         settings: replaced as a whole when they change.
     """
@@ -77,13 +80,17 @@ class Cloud:
     operations: Operations
     folder: Path
     python: str = sys.executable
+    python_home: Path = Path(sys.executable).parent
+    scored: ScoredRequests = field(default_factory=ScoredRequests)
     lock: threading.RLock = field(default_factory=threading.RLock)
     hosting: Hosting = field(init=False)
     runs: Runs = field(init=False)
+    jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:
         self.hosting = Hosting(self)
         self.runs = Runs(self)
+        self.jobs = Jobs(self)
 
     def open_workspace(self, workspace: Workspace) -> Document:
         """Return a workspace, making it when it is first asked for.

@@ -90,9 +90,11 @@ class Emulator:
         self._open.callback(blob_service.close)
         interpreter = write_interpreter(python, self.folder, os.environ)
         self.cloud = _cloud(settings, Blobs(blob_service), self.folder, str(interpreter), keep=folder is not None)
+        self.cloud.python_home = Path(python).absolute().parent
         self._open.callback(self.cloud.hosting.close)
         self._open.callback(self.cloud.operations.cancel_all)
         self._open.callback(self.cloud.runs.close)
+        self._open.callback(self.cloud.jobs.close)
         self._server = _server(self.cloud, self.certificates, port)
         self._server.start()
         self._open.callback(self._server.close)

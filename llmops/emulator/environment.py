@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import json
 from pathlib import Path
 
+from llmops.backends.azure.quiet import quiet
 from llmops.emulator.cloud import TENANT
 
 CLIENT = "00000000-0000-0000-0000-000000000002"
@@ -30,23 +29,4 @@ def environment(*, url: str, authority: Path, home: Path) -> dict[str, str]:
         "AZURE_CLIENT_SECRET": "any",
         "LLMOPS_EMULATOR": url,
         **quiet(home),
-    }
-
-
-def quiet(home: Path) -> dict[str, str]:
-    """Build the variables that switch the SDKs' telemetry off; they are read when the SDKs are imported.
-
-    Args:
-        home: of prompt flow; the files in it that switch off its telemetry and its search for newer versions are
-            written here.
-    """
-    home.mkdir(parents=True, exist_ok=True)
-    (home / "pf.yaml").write_text("telemetry:\n  enabled: false\ntrace:\n  destination: none\n", encoding="utf-8")
-    now = dt.datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")  # noqa: DTZ005 prompt flow reads it without a zone
-    versions = {"versions": {}, "last_check_time": now, "last_hint_time": now}
-    (home / "pf_version_check.json").write_text(json.dumps(versions), encoding="utf-8")
-    return {
-        "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
-        "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
-        "PF_HOME_DIRECTORY": str(home),
     }

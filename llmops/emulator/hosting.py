@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from llmops.backends.local.serving.serving_process import ServingSpec
 from llmops.emulator.containers import Container, Containers
 from llmops.emulator.errors import RefusalError, not_found, user_error
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from llmops.emulator.store import Document
 
 _DEFINITIONS = ("flow.dag.yaml", "flow.flex.yaml")
+_MLMODEL = "MLmodel"
 _MODEL_ID = re.compile(r".*/workspaces/[^/]+/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
 
 
@@ -126,11 +129,21 @@ class Hosting:
 
 
 def _flow_folder(folder: Path) -> Path:
-    """Find the flow in a model: the folder itself, or the one folder that it holds."""
+    """Find the flow in a model as prompt flow's runtime does.
+
+    It takes the one folder of the model, and in that the folder of the definition that `MLmodel` names. Source:
+    `promptflow.core._serving.extension`, 1.18.5.
+    """
     entries = [entry for entry in folder.iterdir() if entry.is_dir()]
-    if not any((folder / name).exists() for name in _DEFINITIONS) and len(entries) == 1:
-        return entries[0]
-    return folder
+    if not any((folder / name).exists() for name in (*_DEFINITIONS, _MLMODEL)) and len(entries) == 1:
+        folder = entries[0]
+    if not (folder / _MLMODEL).exists():
+        return folder
+    described = yaml.safe_load((folder / _MLMODEL).read_text(encoding="utf-8")) or {}
+    entry = ((described.get("flavors") or {}).get("promptflow") or {}).get("entry")
+    if not entry:
+        raise RefusalError(200, "ResourceNotReady", "The MLmodel names no entry of a prompt flow.")
+    return (folder / str(entry)).parent
 
 
 def find_definition(folder: Path) -> str:

@@ -17,6 +17,15 @@ _PASSED_ON = (
 """What a process needs to start, and to reach its model from this machine."""
 
 
+_LOGGING = {"PF_LOGGING_LEVEL": "INFO"}
+"""At which prompt flow writes down what a flow prints, as on Azure."""
+
+
+def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a container starts with: what little of `env` is passed on."""
+    return {**{name: env[name] for name in _PASSED_ON if name in env}, **_LOGGING}
+
+
 def write_interpreter(python: str, folder: Path, env: Mapping[str, str]) -> Path:
     """Write a program that is that Python with a clean environment.
 
@@ -26,8 +35,7 @@ def write_interpreter(python: str, folder: Path, env: Mapping[str, str]) -> Path
         env: what little is passed on is taken from here.
     """
     path = folder / "python"
-    kept = [shlex.quote(f"{name}={env[name]}") for name in _PASSED_ON if name in env]
-    kept.append("PF_LOGGING_LEVEL=INFO")  # at which prompt flow writes down what a flow prints, as on Azure
+    kept = [shlex.quote(f"{name}={value}") for name, value in clean_environment(env).items()]
     command = " ".join(["exec", "env", "-i", *kept, shlex.quote(python)])
     path.write_text(f'#!/bin/sh\n{command} "$@"\n', encoding="utf-8")
     path.chmod(0o700)

@@ -7,6 +7,7 @@ import http.client
 import random
 import re
 import threading
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,6 +86,15 @@ def _mirror(target: _Target, endpoint: Document, request: Request, path: str) ->
 
 
 def _score(target: _Target, request: Request, path: str) -> Response:
+    started = time.time()
+    response = _answer(target, request, path)
+    if path.strip("/") == "score":
+        key = (target.workspace.guid, target.endpoint.lower())
+        target.cloud.scored.add(key, target.deployment, response.status, started, time.time() - started)
+    return response
+
+
+def _answer(target: _Target, request: Request, path: str) -> Response:
     try:
         container = target.cloud.hosting.find(target.workspace, target.endpoint, target.deployment)
     except RefusalError:

@@ -12,12 +12,12 @@ from llmops.emulator.cloud import Call, Cloud, Workspace
 from llmops.emulator.errors import RefusalError
 from llmops.emulator.faults import Fault
 from llmops.emulator.routing import Router
-from llmops.emulator.wire import DropConnectionError, Request, Response, refusal_response
+from llmops.emulator.wire import DropConnectionError, Request, Response, json_response, refusal_response
 
 MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net", "https://ml.azure.com")
 _HOSTS = {"management.azure.com": "arm", "login.microsoftonline.com": "tokens", "login.microsoft.com": "tokens"}
 _SUFFIXES = {".api.azureml.ms": "data", ".inference.ml.azure.com": "scoring", blob_front.SUFFIX: "blobs"}
-_DATA_PLANE = frozenset({"flow", "history", "metric", "index", "data", "content"})
+_DATA_PLANE = frozenset({"flow", "history", "metric", "index", "data", "content", "discovery"})
 
 
 def service_of(host: str) -> str | None:
@@ -86,9 +86,16 @@ class Service:
         try:
             if service in answers:
                 return answers[service](request)
-            return self._route(self.routers[service], request)
+            return self._discover(request) or self._route(self.routers[service], request)
         except RefusalError as refusal:
             return refusal_response(refusal)
+
+    def _discover(self, request: Request) -> Response | None:
+        """Tell the addresses of the data plane, which anybody may ask for; None for every other request."""
+        if request.path.rstrip("/").lower() != "/discovery":
+            return None
+        base = f"https://{request.host}"
+        return json_response({"api": base, "history": base, "metrics": base, "catalog": base, "studio": base})
 
     def _route(self, router: Router, request: Request) -> Response:
         # In a cloud of one's own, the emulator's address is the resource that tokens are for.

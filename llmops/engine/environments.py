@@ -77,7 +77,8 @@ class Environments:
         uv = shutil.which("uv", path=self.env.get("PATH"))
         if uv:
             steps = [[uv, "venv", "--quiet", "--python", sys.executable, str(home)]]
-            steps += [[uv, "pip", "install", "--python", str(python), "--requirement", requirements.name]]
+            install = [uv, "pip", "install", "--compile-bytecode", "--python", str(python)]
+            steps += [[*install, "--requirement", requirements.name]]
         else:
             steps = [[sys.executable, "-m", "venv", str(home)]]
             pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--no-input"]

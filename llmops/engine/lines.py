@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from llmops.core.documents import to_json
 from llmops.engine.cache import StoredLine
+from llmops.engine.fork_server import ForkServers
 from llmops.engine.gateway.process import NO_USE, LineUse
 from llmops.engine.worker_process import WorkerDiedError, WorkerProcess, WorkerReplacedError, WorkerSpec
 from llmops.errors import UsageError
@@ -28,19 +29,20 @@ class Task(Generic[T]):
     repeat: int = 0
 
 
-GROW_INTERVAL_S = 1.0
-GROW_AFTER = 4
-"""Intervals in a row that all processes must compute before another is worth its start of about two seconds."""
+GROW_INTERVAL_S = 0.5
+GROW_AFTER = 2
+"""Intervals in a row that all processes must compute before another is started, which costs a tenth of a second."""
 
-SATURATED = 0.85
-"""Share of one core from which on a worker process is taken to be the bottleneck."""
+SATURATED = 0.7
+"""Share of one core from which on a worker process is taken to be the bottleneck; other programs need some, too."""
 
 
 class LineRunner:
     """Feeds lines to worker processes, which are replaced when they hang or die.
 
     It starts with one process and adds another while all of them are busy computing rather than waiting for models. A
-    line that is in flight when its worker dies runs once more, alone, so that only the guilty line fails.
+    line that is in flight when its worker dies, or that times out in a frozen one, runs once more, alone, so that only
+    the guilty line fails.
 
     Args:
         spec: what every process loads.
@@ -49,6 +51,7 @@ class LineRunner:
         line_timeout_s: seconds that one line may take.
         max_workers: processes at most.
         settle: returns what the model calls of a line used, by the line's id.
+        forks: start workers faster where they can.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class LineRunner:
         line_timeout_s: float,
         max_workers: int | None = None,
         settle: Callable[[str], LineUse] | None = None,
+        forks: ForkServers | None = None,
     ) -> None:
         self._spec = spec
         self._log = log
@@ -67,6 +71,7 @@ class LineRunner:
         self._line_timeout_s = line_timeout_s
         self._max_workers = max_workers or os.cpu_count() or 1
         self._settle = settle
+        self._forks = forks
         self._workers: list[WorkerProcess] = []
         self._starting = asyncio.Lock()
         self.versions: Mapping[str, str] = {}
@@ -89,7 +94,7 @@ class LineRunner:
         await asyncio.gather(*(worker.stop() for worker in workers))
 
     async def _start(self) -> None:
-        worker = WorkerProcess(self._spec, self._log)
+        worker = WorkerProcess(self._spec, self._log, self._forks)
         try:
             await worker.start()
         except WorkerDiedError as error:
@@ -151,7 +156,7 @@ class LineRunner:
             finished(task.tag, line)
 
     async def _attempt(self, task: Task[T], *, final: bool) -> StoredLine | None:
-        """Run a line; None means that the worker died under it and it deserves another try."""
+        """Run a line; None means that the worker died or froze under it and it deserves another try."""
         while True:
             worker = await self.worker()
             try:
@@ -160,7 +165,10 @@ class LineRunner:
             except WorkerReplacedError:
                 continue
             except TimeoutError:
+                is_frozen = not final and not await worker.responds()
                 await self._replace(worker)
+                if is_frozen:
+                    return None
                 message = f"no answer within {self._line_timeout_s:g} s (line_timeout_s)"
                 return _failed(LineError(type="LineTimeout", message=message), self._line_timeout_s)
             except WorkerDiedError as error:

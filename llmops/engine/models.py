@@ -8,7 +8,7 @@ import json
 import secrets
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ from llmops.engine.gateway.faults import read_faults
 from llmops.engine.gateway.process import Account, GatewayProcess
 from llmops.engine.gateway.recording import read_recording
 from llmops.engine.gateway.settings import GatewaySettings, ModelUse, Upstream
+from llmops.engine.gateway.store import CallStore
+from llmops.engine.sqlite_file import say_nothing
 from llmops.errors import BackendError, UsageError
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class ModelServices:
         env: environment variables, for references.
         state: the project's `.llmops/` folder, which holds the call cache.
         use: budget, recordings, faults.
+        say: takes a sentence for people.
 
     Raises:
         UsageError: the recording to replay or the faults cannot be read.
@@ -70,6 +73,7 @@ class ModelServices:
     env: Mapping[str, str]
     state: Path
     use: ModelUse = field(default_factory=ModelUse)
+    say: Callable[[str], None] = say_nothing
     _gateway: GatewayProcess | None = None
     _reached: frozenset[str] = frozenset()
 
@@ -98,6 +102,8 @@ class ModelServices:
         """What sets answers apart from those that the models would give now: part of a line's identity."""
         if self.use.replay:
             return f"replay sha256:{hashlib.sha256(self.use.replay.read_bytes()).hexdigest()}"
+        if self.use.occasion:
+            return f"occasion {self.use.occasion}"
         return f"faults sha256:{hashlib.sha256(json.dumps(self._faults).encode()).hexdigest()}" if self._faults else ""
 
     @property
@@ -126,7 +132,8 @@ class ModelServices:
             label: of the run.
             connections: by name.
         """
-        upstreams = {name: _upstream(one) for name, one in connections.items() if one.type in _MODEL_KINDS}
+        occasion = self.use.occasion
+        upstreams = {name: _upstream(one, occasion) for name, one in connections.items() if one.type in _MODEL_KINDS}
         gateway = self._started_gateway() if upstreams else None
         account = gateway.open_account(label, list(upstreams.values())) if gateway else None
         values = dict(direct_values({name: one for name, one in connections.items() if name not in upstreams}))
@@ -158,6 +165,7 @@ class ModelServices:
 
     def _started_gateway(self) -> GatewayProcess:
         if self._gateway is None:
+            CallStore(self.state / CALLS, self.say).close()  # the gateway itself has no one to tell of damage
             self._gateway = GatewayProcess(
                 GatewaySettings(
                     admin=secrets.token_hex(16),
@@ -184,6 +192,12 @@ def direct_values(connections: Mapping[str, ResolvedConnection]) -> Mapping[str,
 
 
 def _direct_value(connection: ResolvedConnection) -> Mapping[str, Any]:
+    if connection.type == "workspace":
+        raise UsageError.of(
+            "a connection that is kept in an Azure Machine Learning workspace",
+            where=f"connection '{connection.name}'",
+            expected="a connection with an address and a key, because the flow runs on this machine",
+        )
     configs = {name: value for name in _FIELDS if (value := getattr(connection, name)) is not None}
     return {
         "type": connection.type,
@@ -202,14 +216,14 @@ def _through_gateway(connection: ResolvedConnection, address: str, token: str) -
     }
 
 
-def _upstream(connection: ResolvedConnection) -> Upstream:
+def _upstream(connection: ResolvedConnection, occasion: str) -> Upstream:
     address = _address(connection)
     return Upstream(
         name=connection.name,
         kind=connection.type,
         address=address,
         key=connection.api_key.reveal() if connection.api_key else STAND_IN_KEY,
-        identity=identity(connection),
+        identity=f"{identity(connection)} at {occasion}" if occasion else identity(connection),
         asks_usage=connection.type == "stand_in" or urlsplit(address).hostname == urlsplit(OPENAI_ADDRESS).hostname,
     )
 
@@ -223,6 +237,11 @@ def _address(connection: ResolvedConnection) -> str:
     address = (connection.api_base or "").rstrip("/")
     # promptflow-tools appends /v1 to a serverless connection's address that does not have it.
     return address.removesuffix("/v1") if connection.type == "serverless" else address
+
+
+def secret_values(connections: Mapping[str, ResolvedConnection]) -> set[str]:
+    """Return the values that are nobody's but the connections'."""
+    return {secret.reveal() for connection in connections.values() for secret in _secrets(connection).values()}
 
 
 def _secrets(connection: ResolvedConnection) -> Mapping[str, Secret]:

@@ -15,12 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from llmops.engine.fork_server import WORKER_FOLDER, ForkedProcess, ForkServers, NoForkError
+from llmops.engine.pipes import Ends, Pipes, open_pipes
 from llmops.errors import UsageError
 from llmops.records import LineError
 
-WORKER_FOLDER = Path(__file__).with_name("worker")
 LOAD_TIMEOUT_S = 300.0
-_MESSAGE_LIMIT = 2**30
+_PING_S = 2.0
+_REST_S = 1.0
+"""For what a process wrote before it ended; longer only if another process writes to its pipes."""
 
 
 class WorkerDiedError(Exception):
@@ -80,10 +83,17 @@ def mask(text: str, secrets: Sequence[str]) -> str:
 
 
 class WorkerProcess:
-    """One flow, loaded; lines run concurrently."""
+    """One flow, loaded; lines run concurrently.
 
-    def __init__(self, spec: WorkerSpec, log: Path) -> None:
+    Args:
+        spec: what it loads.
+        log: file that takes what the flow prints.
+        forks: start it faster where they can; without them the interpreter starts anew.
+    """
+
+    def __init__(self, spec: WorkerSpec, log: Path, forks: ForkServers | None = None) -> None:
         self.spec = spec
+        self._forks = forks
         self.has_aggregation = False
         self.versions: Mapping[str, str] = {}
         self.cpu_s = 0.0
@@ -92,8 +102,10 @@ class WorkerProcess:
         self._name = secrets.token_hex(4)
         self._waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._replaced = False
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | ForkedProcess | None = None
+        self._pipes: Pipes | None = None
         self._tasks: list[asyncio.Future[None]] = []
+        self._ping: asyncio.Future[bool] | None = None
         self._ended: Exception | None = None
 
     @property
@@ -108,26 +120,45 @@ class WorkerProcess:
             UsageError: the flow does not load; the message holds what it raised.
             WorkerDiedError: the process ended while it loaded the flow.
         """
-        self._process = await self._spawn()
-        self._tasks = [asyncio.ensure_future(self._read_log()), asyncio.ensure_future(self._read_answers())]
-        answer = await self._ask("load", self._load_message(), key="load", timeout_s=LOAD_TIMEOUT_S)
+        self._pipes, ends = await open_pipes()
+        environ = _environment(os.environ, self.spec.withheld)
+        try:
+            self._process = await self._fork(ends)
+            is_forked = self._process is not None
+            self._process = self._process or await self._spawn(ends, environ)
+        finally:
+            for descriptor in ends:
+                os.close(descriptor)
+        reading = [asyncio.ensure_future(self._read_log()), asyncio.ensure_future(self._read_answers())]
+        self._tasks = [*reading, asyncio.ensure_future(self._watch(reading))]
+        answer = await self._ask(
+            "load", self._load_message(environ if is_forked else None), key="load", timeout_s=LOAD_TIMEOUT_S
+        )
         if answer["op"] == "load_failed":
             await self.stop()
             raise self._load_error(self._line_error(answer["error"]))
         self.has_aggregation = answer["aggregation"]
         self.versions = answer["versions"]
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _fork(self, ends: Ends) -> ForkedProcess | None:
+        """Fork where that saves the import of a framework."""
+        if self._forks is None or self.spec.kind == "callable":
+            return None
+        try:
+            return await self._forks.warm(self.spec.python).fork(ends)
+        except NoForkError:
+            return None
+
+    async def _spawn(self, ends: Ends, environ: Mapping[str, str]) -> asyncio.subprocess.Process:
         try:
             return await asyncio.create_subprocess_exec(
                 self.spec.python,
                 str(WORKER_FOLDER),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stdin=ends.stdin,
+                stdout=ends.stdout,
+                stderr=ends.stderr,
                 cwd=self.spec.folder,
-                env=_environment(os.environ, self.spec.withheld),
-                limit=_MESSAGE_LIMIT,
+                env=environ,
                 start_new_session=True,
             )
         except OSError as error:
@@ -137,8 +168,9 @@ class WorkerProcess:
                 found=f"{self.spec.python}: {error}",
             ) from error
 
-    def _load_message(self) -> dict[str, Any]:
+    def _load_message(self, environ: Mapping[str, str] | None) -> dict[str, Any]:
         return {
+            "environ": environ,
             "flow_file": self.spec.flow_file,
             "kind": self.spec.kind,
             "entry": self.spec.entry,
@@ -183,6 +215,19 @@ class WorkerProcess:
             answer["error"] = self._line_error(answer["error"])
         return answer
 
+    async def responds(self) -> bool:
+        """Tell whether the process still reads its messages; one that is frozen holds up every line in it."""
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.ensure_future(self._answers_ping())
+        return await asyncio.shield(self._ping)
+
+    async def _answers_ping(self) -> bool:
+        try:
+            await self._ask("ping", {}, key=f"ping-{next(self._ids)}", timeout_s=_PING_S)
+        except (TimeoutError, WorkerDiedError, WorkerReplacedError):
+            return False
+        return True
+
     async def aggregate(
         self, inputs: Mapping[str, Sequence[Any]], aggregation_inputs: Mapping[str, Sequence[Any]], *, timeout_s: float
     ) -> tuple[Mapping[str, Any], LineError | None]:
@@ -191,16 +236,39 @@ class WorkerProcess:
         answer = await self._ask("aggregate", body, key=f"aggregate-{next(self._ids)}", timeout_s=timeout_s)
         return answer["metrics"], self._line_error(answer["error"]) if answer["error"] else None
 
+    async def resample(
+        self,
+        inputs: Mapping[str, Sequence[Any]],
+        aggregation_inputs: Mapping[str, Sequence[Any]],
+        *,
+        samples: int,
+        rows: int,
+        lines_per_row: int,
+        timeout_s: float,
+    ) -> Mapping[str, Sequence[float | None]]:
+        """Run the aggregation nodes over bootstrap samples of the rows; return the numbers that they logged."""
+        body = {
+            "inputs": inputs,
+            "aggregation_inputs": aggregation_inputs,
+            "samples": samples,
+            "rows": rows,
+            "lines_per_row": lines_per_row,
+        }
+        answer = await self._ask("resample", body, key=f"resample-{next(self._ids)}", timeout_s=timeout_s)
+        metrics: Mapping[str, Sequence[float | None]] = answer["metrics"]
+        return metrics
+
     async def stop(self) -> None:
         """End the process and everything that it started."""
         self._replaced = True
-        if self._process is None:
-            return
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._process is not None:
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
+            await self._process.wait()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._pipes is not None:
+            self._pipes.close()
 
     async def _ask(self, op: str, body: Mapping[str, Any], *, key: str, timeout_s: float) -> dict[str, Any]:
         if self._ended is not None:
@@ -208,10 +276,10 @@ class WorkerProcess:
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[key] = future
         data = json.dumps({"op": op, "id": key, **body}, ensure_ascii=False, default=str)
-        assert self._process is not None and self._process.stdin is not None
+        assert self._pipes is not None
         try:
-            self._process.stdin.write(data.encode("utf-8", "surrogatepass") + b"\n")
-            await self._process.stdin.drain()
+            self._pipes.stdin.write(data.encode("utf-8", "surrogatepass") + b"\n")
+            await self._pipes.stdin.drain()
         except (BrokenPipeError, ConnectionResetError):
             pass  # the reader of answers says how the process ended
         try:
@@ -222,24 +290,31 @@ class WorkerProcess:
             self._waiting.pop(key, None)
 
     async def _read_answers(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        while raw := await self._process.stdout.readline():
+        assert self._pipes is not None
+        while raw := await self._pipes.stdout.readline():
             answer = json.loads(raw)
             self.cpu_s = answer.get("cpu_s", self.cpu_s)
             future = self._waiting.get(answer.get("id", "load"))
             if future is not None and not future.done():
                 future.set_result(answer)
+
+    async def _watch(self, reading: Sequence[asyncio.Future[None]]) -> None:
+        """Wait for the end of the process, not of its pipes: what a flow forked may hold those open for ever."""
+        assert self._process is not None and self._pipes is not None
         code = await self._process.wait()
+        _, unfinished = await asyncio.wait(reading, timeout=_REST_S)
+        for task in unfinished:
+            task.cancel()
         self._ended = WorkerReplacedError() if self._replaced else WorkerDiedError(_how_it_ended(code))
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(self._ended)
 
     async def _read_log(self) -> None:
-        assert self._process is not None and self._process.stderr is not None
+        assert self._pipes is not None
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
-            while chunk := await _read_lines(self._process.stderr):
+            while chunk := await _read_lines(self._pipes.stderr):
                 self._append(log, chunk)
 
     def _append(self, log: BinaryIO, chunk: bytes) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from llmops.core.aggregate import Logged, aggregate
 from llmops.core.documents import to_json
@@ -13,7 +14,7 @@ from llmops.core.limits import MetricSpec
 from llmops.core.metrics import Metric, ScoredRow, Scores
 from llmops.errors import UsageError
 from llmops.evaluators.scoring import EvaluatedLines, ScoreColumns, join, score_rows
-from llmops.records import EvaluationRecord, Line, RunRecord, read_record, write_record, write_stream
+from llmops.records import EvaluationRecord, FlowRef, Line, RunRecord, read_record, write_record, write_stream
 
 ReadLines = Callable[[RunRecord], Iterator[Line]]
 Specs = Mapping[str, Mapping[str, MetricSpec]]
@@ -44,7 +45,8 @@ def evaluate_run(
         return read_record(folder / "evaluation.json", EvaluationRecord)
     columns = ScoreColumns()
     evaluated = {
-        name: EvaluatedLines(lines=read_lines(record), repeats=record.repeats) for name, record in evaluations.items()
+        name: EvaluatedLines(lines=read_lines(record), repeats=record.repeats, labels=_labels(specs.get(name, {})))
+        for name, record in evaluations.items()
     }
     joined = join(read_lines(run), evaluated)
 
@@ -57,6 +59,10 @@ def evaluate_run(
     record = _build(run, evaluations, specs, columns.build(), folder.name)
     write_record(folder / "evaluation.json", record)
     return record
+
+
+def _labels(metrics: Mapping[str, MetricSpec]) -> Mapping[str, Mapping[str, float]]:
+    return {spec.score: spec.labels for spec in metrics.values() if spec.score and spec.labels}
 
 
 def _build(
@@ -77,12 +83,28 @@ def _build(
         scored=scores.count("scored"),
         failed=scores.count("failed"),
         unmeasured=scores.count("unmeasured"),
-        judges={name: _judge_digest(record) for name, record in evaluations.items()},
+        judges={
+            name: judge_digest(record.flow, record.connections, record.column_mapping)
+            for name, record in evaluations.items()
+        },
+        repeats={name: record.repeats for name, record in evaluations.items()},
+        resampled={
+            f"{name}.{metric}": values
+            for name, record in evaluations.items()
+            for metric, values in record.resampled.items()
+        },
     )
 
 
-def _judge_digest(evaluation: RunRecord) -> str:
-    parts = [dict(evaluation.flow.variants), dict(evaluation.connections), dict(evaluation.column_mapping)]
+def judge_digest(flow: FlowRef, connections: Mapping[str, str], column_mapping: Mapping[str, Any]) -> str:
+    """Name what judges besides an evaluator's files.
+
+    Args:
+        flow: the evaluator's, with all that lies over its files: variants, models of its nodes, arguments.
+        connections: connection name to its identity.
+        column_mapping: of the evaluation.
+    """
+    parts = [flow.overlay, dict(connections), dict(column_mapping)]
     return f"sha256:{hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()}"
 
 

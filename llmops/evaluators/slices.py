@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -55,3 +56,8 @@ def read_slices(data: Path, gate: Gate, rows: Collection[int] | None = None) -> 
     if problems:
         raise UsageError(*problems)
     return found
+
+
+def count_slices(slices: Mapping[str, Sequence[str]]) -> Mapping[str, int]:
+    """Count the rows of each slice, named `column=value`."""
+    return {f"{column}={value}": count for column, values in slices.items() for value, count in Counter(values).items()}

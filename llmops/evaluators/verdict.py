@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from llmops.core.aggregate import extremes, row_values
 from llmops.core.comparison import row_change
+from llmops.core.distribution import Distribution, distribute
 from llmops.core.documents import to_json
 from llmops.core.evidence import Rows, Side, gather
 from llmops.core.gate import Evidence, exit_code, find_metric, judge, outcome, question_name
@@ -38,6 +39,8 @@ from llmops.records import (
 TEXT_SHOWN = 10_000
 """Characters of one text of a row that a verdict keeps."""
 
+DISTRIBUTIONS_SHOWN = 12
+
 RowChange = Literal["regressed", "improved", "same", "none"]
 _FAILED_BADNESS = 1000.0
 _UNMEASURED_BADNESS = 100.0
@@ -54,6 +57,7 @@ class Case:
         notes: sentences for the report.
         remarks: sentences for the report that decide nothing, so that they are no part of the evidence.
         slices: column of the data set to its value in each row that ran, as text.
+        slice_sizes: `column=value` to the rows of the data set that have it; needed where rows are drawn from it.
         order: positions of the rows that ran in the order in which they were drawn; None when all are judged at once.
     """
 
@@ -68,6 +72,7 @@ class Case:
     notes: Sequence[str] = ()
     remarks: Sequence[str] = ()
     slices: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    slice_sizes: Mapping[str, int] = field(default_factory=dict)
     order: Sequence[int] | None = None
 
     @property
@@ -105,14 +110,16 @@ class Measured:
     """What was measured, whatever the number of repeats.
 
     Attributes:
-        evaluators: evaluator name to the digest of its flow.
+        overlay: what lies over the flow's files, see `FlowRef.overlay`.
+        evaluators: evaluator name to the digest of its flow; judges: to the digest of what judges besides.
         connections: connection name to its identity.
     """
 
     flow: str
-    variants: Mapping[str, str]
+    overlay: Mapping[str, str]
     dataset: str
     evaluators: Mapping[str, str]
+    judges: Mapping[str, str]
     connections: Mapping[str, str]
     column_mapping: Mapping[str, Any]
 
@@ -122,9 +129,10 @@ class Measured:
         run = evaluation.run
         return cls(
             flow=run.flow.digest,
-            variants=run.flow.variants,
+            overlay=run.flow.overlay,
             dataset=run.dataset.digest,
             evaluators=evaluation.evaluators,
+            judges=evaluation.judges,
             connections=run.connections,
             column_mapping=run.column_mapping,
         )
@@ -204,23 +212,40 @@ def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earl
         created_at=created_at,
         stand_in=run.stand_in,
         notes=[*case.notes, *case.remarks, *_error_rate_notes(case.gate, findings, len(earlier) + 1)],
+        distributions=_distributions(case, candidate, baseline),
         looks=[*earlier, _look(case, findings, decided, len(earlier) + 1, created_at)],
     )
+
+
+def _distributions(case: Case, candidate: Scores, baseline: Scores | None) -> list[Distribution]:
+    """Spread the scores behind the gate's metrics, then the others."""
+    first = [f"{metric.evaluator}.{spec.score}" for metric, spec in _ranking_metrics(case)]
+    names = [name for name in dict.fromkeys([*first, *candidate.columns]) if name in candidate.columns]
+    columns = ((name, baseline.columns.get(name, ()) if baseline else None) for name in names[:DISTRIBUTIONS_SHOWN])
+    spread = (distribute(name, candidate.columns[name], theirs) for name, theirs in columns)
+    return [one for one in spread if one]
 
 
 def _gather(case: Case, candidate: Scores, baseline: Scores | None, earlier: Sequence[Look]) -> Evidence:
     return gather(
         case.gate,
-        Side(metrics=_by_name(case.candidate), scores=candidate),
-        Side(metrics=_by_name(case.baseline), scores=baseline) if case.baseline and baseline else None,
+        _side(case.candidate, candidate),
+        _side(case.baseline, baseline) if case.baseline and baseline else None,
         lambda metric: _spec(case, metric),
         Rows(
             design=_design(case, len(earlier)),
             slices=case.slices,
+            slice_sizes=case.slice_sizes,
+            judged=case.candidate.repeats,
+            guessed=_guessed(case),
             earlier=_smallest(earlier),
             baseline_problem=case.baseline_problem,
         ),
     )
+
+
+def _side(evaluation: EvaluationRecord, scores: Scores) -> Side:
+    return Side(metrics=_by_name(evaluation), scores=scores, resampled=evaluation.resampled)
 
 
 def judge_case(state: Path, case: Case) -> Outcome:
@@ -313,6 +338,15 @@ def _spec(case: Case, metric: Metric) -> MetricSpec | None:
     if metric.kind == "opaque":
         return None
     return MetricSpec(score=metric.name, kind=metric.kind, higher_is_better=metric.higher_is_better)
+
+
+def _guessed(case: Case) -> frozenset[str]:
+    """Return the metrics that nobody declared, by `evaluator.metric`."""
+    return frozenset(
+        name
+        for name, metric in _by_name(case.candidate).items()
+        if metric.name not in case.specs.get(metric.evaluator, {})
+    )
 
 
 class _RowPicker:

@@ -68,16 +68,41 @@ def entry_inputs(tree: FileTree, folder: str, entry: str) -> dict[str, FlowInput
         folder: the flow's folder, relative to the top of the repository.
         entry: `module:name`, found from the flow's folder, the project folder or its `src/`.
     """
-    module, _, name = entry.partition(":")
-    stems = [posixpath.join(folder, *module.split("."))]
-    stems += [in_project(tree, posixpath.join(root, *module.split("."))) for root in _ROOTS]
-    for place in (f"{stem}{ending}" for stem in stems for ending in (".py", "/__init__.py")):
-        if kind_behind(tree, place) == "file":
-            try:
-                return _read_inputs(tree, place, name)
-            except UsageError:
-                return {}
-    return {}
+    place = _find_entry(tree, folder, entry)
+    try:
+        return _read_inputs(tree, place, entry.partition(":")[2]) if place else {}
+    except UsageError:
+        return {}
+
+
+def entry_connections(tree: FileTree, folder: str, entry: str) -> tuple[str, ...]:
+    """Name the arguments of a flex flow's class that take a connection: those annotated with a class of one.
+
+    Args:
+        tree, folder, entry: as those of `entry_inputs`.
+    """
+    place = _find_entry(tree, folder, entry)
+    try:
+        module = ast.parse(read(tree, follow(tree, place))) if place else ast.Module(body=[], type_ignores=[])
+    except (SyntaxError, ValueError):
+        return ()
+    name = entry.partition(":")[2]
+    classes = (node for node in module.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return tuple(
+        argument.arg
+        for cls in classes
+        for function in cls.body
+        if isinstance(function, ast.FunctionDef) and function.name == "__init__"
+        for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
+        if argument.annotation is not None and ast.unparse(argument.annotation).endswith("Connection")
+    )
+
+
+def _find_entry(tree: FileTree, folder: str, entry: str) -> str | None:
+    parts = entry.partition(":")[0].split(".")
+    stems = [posixpath.join(folder, *parts), *(in_project(tree, posixpath.join(root, *parts)) for root in _ROOTS)]
+    places = (f"{stem}{ending}" for stem in stems for ending in (".py", "/__init__.py"))
+    return next((place for place in places if kind_behind(tree, place) == "file"), None)
 
 
 def _find_module(tree: FileTree, module: str, text: str) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from llmops.errors import LlmopsError, Problem, UsageError, near_match
-from llmops.flows.callables import entry_inputs, is_callable, read_callable
+from llmops.flows.callables import entry_connections, entry_inputs, is_callable, read_callable
 from llmops.flows.definition import Definition, parse_definition, parse_front_matter
-from llmops.flows.ignore import CACHE_NAMES
+from llmops.flows.ignore import IgnoreRules
 from llmops.flows.model import ConnectionUse, Flow, FlowInput, NodeVariants, Reference
 from llmops.flows.nodes import find_connections, list_nodes, outside_sources
 from llmops.flows.tree import FileTree, WorkingTree, follow, in_project, kind_behind, read, show
@@ -73,8 +73,11 @@ def relative_to(root: Path, path: str) -> str:
 
 
 def find_flows(tree: FileTree) -> list[str]:
-    """List the folders of the project that hold a flow, sorted, relative to the project folder."""
-    return sorted(_find_flows(tree, tree.prefix))
+    """List the folders of the project that hold a flow, sorted, relative to the project folder.
+
+    Folders that are caches, or that the ignore files leave out, are not looked into.
+    """
+    return sorted(_find_flows(tree, tree.prefix, IgnoreRules(tree)))
 
 
 def validate_variants(flow: Flow, variants: Mapping[str, str]) -> None:
@@ -122,12 +125,18 @@ def connections_in_use(
         flow: as its definition says.
         variants: node to variant.
         nodes: settings that overlay nodes; a connection there stands in the place of the one that the node names.
-        init: arguments of the flow's class; of a mapping there, such as a model configuration, `connection` counts.
+        init: arguments of the flow's class; those that take a connection count, and of a mapping there, such as a
+            model configuration, `connection`.
         variables: environment variables of the worker; `${connection.key}` uses that connection.
     """
     chosen = {node: variants.get(node, known.default) for node, known in flow.variants.items()}
     named = (use for use in flow.connections if use.variant is None or chosen.get(use.node or "") == use.variant)
     uses = [_overlaid(use, nodes or {}) for use in named]
+    uses += [
+        ConnectionUse(name=name, where=f"init.{key}")
+        for key, default in flow.init_connections.items()
+        if isinstance(name := (init or {}).get(key, default), str)
+    ]
     uses += [
         ConnectionUse(name=value["connection"], where=f"init.{key}.connection")
         for key, value in (init or {}).items()
@@ -184,13 +193,14 @@ def _describe_missing(tree: FileTree, path: str) -> LlmopsError:
     )
 
 
-def _find_flows(tree: FileTree, folder: str) -> Iterator[str]:
+def _find_flows(tree: FileTree, folder: str, rules: IgnoreRules) -> Iterator[str]:
     entries = tree.list(folder)
     if any(name in DEFINITION_FILES or name.endswith(".prompty") for name in entries):
         yield show(tree, folder)
     for name, kind in entries.items():
-        if kind == "folder" and name not in CACHE_NAMES:
-            yield from _find_flows(tree, posixpath.join(folder, name))
+        place = posixpath.join(folder, name)
+        if kind == "folder" and rules.leaves_out(place, is_folder=True) is None:
+            yield from _find_flows(tree, place, rules)
 
 
 def _check_variant(flow: Flow, node: str, variant: str) -> Iterator[Problem]:
@@ -248,6 +258,10 @@ def _read_flex(tree: FileTree, path: str, file: str, definition: Definition) -> 
         connections=tuple(_environment_connections(definition)),
         additional_includes=_read_includes(definition),
         environment_variables=_read_environment(definition),
+        init_connections={
+            name: _read_input(_mapping(definition, "init").get(name)).default
+            for name in entry_connections(tree, folder, entry)
+        },
     )
 
 

@@ -76,6 +76,7 @@ class Flow:
         additional_includes: files and folders that prompt flow puts beside the flow, relative to its folder.
         sources: files outside of the flow's folder that its nodes name, relative to its folder.
         environment_variables: as the flow declares them; a value may refer to a connection.
+        init_connections: argument of a flex flow's class that takes a connection, to its default or None.
     """
 
     path: str
@@ -92,6 +93,7 @@ class Flow:
     additional_includes: tuple[Reference, ...] = ()
     sources: tuple[Reference, ...] = ()
     environment_variables: Mapping[str, str] = field(default_factory=dict)
+    init_connections: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -66,4 +66,5 @@ AZURE_PIPELINES = Host(
     set_output=_set_output,
     add_summary=_add_summary,
     run_link=_run_link,
+    artifacts_link=lambda link: f"{link}&view=artifacts&type=publishedArtifacts",
 )

@@ -68,7 +68,7 @@ class AzurePullRequest:
 
     def _put(self, body: str, key: str, status: str) -> Posted:
         threads = self.client.call("GET", f"{self.path}/threads", params=VERSION).document["value"]
-        me = self.client.call("GET", "_apis/connectionData", params=_PREVIEW).document["authenticatedUser"]["id"]
+        me = who_am_i(self.client)
         thread = next((one for one in threads if _is_ours(one, key, me)), None)
         if thread is None:
             comment = {"parentCommentId": 0, "content": body, "commentType": "text"}
@@ -93,6 +93,29 @@ def _is_ours(thread: Mapping[str, Any], key: str, me: str) -> bool:
     return bool((comments[0].get("author") or {}).get("id") == me)
 
 
+def open_client(env: Env, *, sleep: Callable[[float], None] = time.sleep) -> RestClient:
+    """Speak to Azure DevOps with the job's token.
+
+    Raises:
+        UsageError: the job has none.
+    """
+    token = env.get("SYSTEM_ACCESSTOKEN", "")
+    if not token:
+        fix = "Map it: `env: SYSTEM_ACCESSTOKEN: $(System.AccessToken)`."
+        raise UsageError.of("no token", where="$SYSTEM_ACCESSTOKEN", fix=fix)
+    return RestClient(
+        env.get("SYSTEM_COLLECTIONURI", "").rstrip("/"),
+        authorization=f"Bearer {token}",
+        headers={"Accept": "application/json"},
+        sleep=sleep,
+    )
+
+
+def who_am_i(client: RestClient) -> str:
+    """Return the id of who the job's token speaks for."""
+    return str(client.call("GET", "_apis/connectionData", params=_PREVIEW).document["authenticatedUser"]["id"])
+
+
 def open_azure_pull_request(env: Env, *, sleep: Callable[[float], None] = time.sleep) -> AzurePullRequest:
     """Find the pull request that this job runs for.
 
@@ -102,15 +125,6 @@ def open_azure_pull_request(env: Env, *, sleep: Callable[[float], None] = time.s
     number = env.get("SYSTEM_PULLREQUEST_PULLREQUESTID", "")
     if not number.isdigit() or env.get("BUILD_REPOSITORY_PROVIDER", "TfsGit") != "TfsGit":
         raise UsageError.of("this job runs for no pull request of Azure Repos")
-    token = env.get("SYSTEM_ACCESSTOKEN", "")
-    if not token:
-        fix = "Map it: `env: SYSTEM_ACCESSTOKEN: $(System.AccessToken)`."
-        raise UsageError.of("no token", where="$SYSTEM_ACCESSTOKEN", fix=fix)
-    client = RestClient(
-        env.get("SYSTEM_COLLECTIONURI", "").rstrip("/"),
-        authorization=f"Bearer {token}",
-        headers={"Accept": "application/json"},
-        sleep=sleep,
-    )
+    client = open_client(env, sleep=sleep)
     project, repository = (quote(env.get(name, ""), safe="") for name in ("SYSTEM_TEAMPROJECT", "BUILD_REPOSITORY_ID"))
     return AzurePullRequest(client=client, path=f"{project}/_apis/git/repositories/{repository}/pullRequests/{number}")

@@ -84,4 +84,5 @@ GITHUB = Host(
     set_output=_set_output,
     add_summary=_add_summary,
     run_link=_run_link,
+    artifacts_link=lambda link: f"{link}#artifacts",
 )

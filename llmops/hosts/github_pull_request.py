@@ -129,6 +129,23 @@ def _to_json(annotations: Sequence[Annotation]) -> Iterator[Mapping[str, Any]]:
             }
 
 
+def open_client(env: Env, *, sleep: Callable[[float], None] = time.sleep) -> RestClient:
+    """Speak to GitHub with the job's token.
+
+    Raises:
+        UsageError: the job has none.
+    """
+    token = env.get("GITHUB_TOKEN", "")
+    if not token:
+        raise UsageError.of("no token", where="$GITHUB_TOKEN", fix="Give the step `env: GITHUB_TOKEN`.")
+    return RestClient(
+        env.get("GITHUB_API_URL", "https://api.github.com"),
+        authorization=f"Bearer {token}",
+        headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
+        sleep=sleep,
+    )
+
+
 def open_github_pull_request(
     env: Env, *, author: str = AUTHOR, sleep: Callable[[float], None] = time.sleep
 ) -> GitHubPullRequest:
@@ -137,17 +154,9 @@ def open_github_pull_request(
     Raises:
         UsageError: the job runs for none, or has no token; the message says what is missing.
     """
-    token = env.get("GITHUB_TOKEN", "")
-    if not token:
-        raise UsageError.of("no token", where="$GITHUB_TOKEN", fix="Give the step `env: GITHUB_TOKEN`.")
-    event = _read_event(env.get("GITHUB_EVENT_PATH", ""))
+    client = open_client(env, sleep=sleep)
+    event = read_event(env.get("GITHUB_EVENT_PATH", ""))
     repository = env.get("GITHUB_REPOSITORY", "")
-    client = RestClient(
-        env.get("GITHUB_API_URL", "https://api.github.com"),
-        authorization=f"Bearer {token}",
-        headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
-        sleep=sleep,
-    )
     run = event.get("workflow_run")
     found = _find_by_run(client, repository, run) if isinstance(run, dict) else event.get("pull_request")
     if not isinstance(found, dict) or not isinstance(found.get("number"), int):
@@ -161,7 +170,7 @@ def describe_finished_run(env: Env) -> FinishedRun | None:
 
     What that run left behind was made by code of the pull request. This comes from GitHub.
     """
-    run = _read_event(env.get("GITHUB_EVENT_PATH", "")).get("workflow_run")
+    run = read_event(env.get("GITHUB_EVENT_PATH", "")).get("workflow_run")
     if not isinstance(run, dict) or not isinstance(run.get("id"), int):
         return None
     server = env.get("GITHUB_SERVER_URL", "https://github.com")
@@ -194,7 +203,8 @@ def _find_by_run(client: RestClient, repository: str, run: Mapping[str, Any]) ->
     )
 
 
-def _read_event(path: str) -> Mapping[str, Any]:
+def read_event(path: str) -> Mapping[str, Any]:
+    """Read what started the job; empty when it cannot be read."""
     try:
         event = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):

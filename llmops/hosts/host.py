@@ -52,6 +52,7 @@ class Host:
         set_output: gives a value to later steps, under a name of letters, digits and underscores.
         add_summary: shows a Markdown file on the page of the run; what exceeds the system's limit is left out.
         run_link: address of the run's page, empty when there is none.
+        artifacts_link: that address to the one at which the page lists the files that the run keeps.
     """
 
     name: HostName
@@ -64,6 +65,7 @@ class Host:
     set_output: Callable[[Env, str, str], Sequence[str]]
     add_summary: Callable[[Env, Path], Sequence[str]]
     run_link: Callable[[Env], str]
+    artifacts_link: Callable[[str], str] = lambda link: link
 
 
 def worst_first(annotations: Iterable[Annotation], *, per_level: int = PER_LEVEL) -> Sequence[Annotation]:

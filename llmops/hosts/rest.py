@@ -65,7 +65,16 @@ class RestClient:
         self._session.headers.update(headers)
         self._sleep = sleep
 
-    def call(self, method: Method, path: str, *, body: Any = None, params: Mapping[str, str] | None = None) -> Answer:
+    def call(
+        self,
+        method: Method,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str] | None = None,
+        media_type: str = "application/json",
+        is_safe: bool | None = None,
+    ) -> Answer:
         """Make one call.
 
         Waits and repeats when the service asks for patience. What is not known to have had no effect is repeated only
@@ -74,19 +83,29 @@ class RestClient:
         Args:
             path: appended to the base address, or a whole address below it.
             body: sent as JSON.
+            media_type: of the body.
+            is_safe: whether a repetition changes nothing; None: unless it is a POST.
 
         Raises:
             TransientError: it failed in a way that may pass, and a repetition is not safe or did not help.
             BackendError: the service refused.
         """
+        repeats = method != "POST" if is_safe is None else is_safe
+        headers = {"Content-Type": media_type} if body is not None else {}
         url = path if path.startswith(f"{self._base_url}/") else f"{self._base_url}/{path.lstrip('/')}"
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 response = self._session.request(
-                    method, url, json=body, params=params, timeout=TIMEOUT_S, allow_redirects=False
+                    method,
+                    url,
+                    json=body,
+                    params=params,
+                    headers=headers,
+                    timeout=TIMEOUT_S,
+                    allow_redirects=False,
                 )
             except requests.RequestException as error:
-                failure, wait_s, is_safe = f"{type(error).__name__}", 2.0 ** (attempt - 1), method != "POST"
+                failure, wait_s, may_repeat = f"{type(error).__name__}", 2.0 ** (attempt - 1), repeats
             else:
                 if response.ok and not response.is_redirect:
                     return _read(response, self._base_url)
@@ -94,8 +113,8 @@ class RestClient:
                 if not is_limited and response.status_code not in _MAY_PASS:
                     raise BackendError.of(f"{method} was refused", where=url, found=_describe(response))
                 failure, wait_s = _describe(response), _wait_s(response, attempt)
-                is_safe = is_limited or method != "POST"
-            if not is_safe or attempt == ATTEMPTS or wait_s > LONGEST_WAIT_S:
+                may_repeat = is_limited or repeats
+            if not may_repeat or attempt == ATTEMPTS or wait_s > LONGEST_WAIT_S:
                 break
             self._sleep(wait_s)
         raise TransientError.of(f"{method} failed", where=url, found=failure)

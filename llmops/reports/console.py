@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from llmops.core.metrics import Finding, FindingOutcome
-from llmops.records import RowComparison, VerdictRecord
+from llmops.records import FlowRef, RowComparison, VerdictRecord
+from llmops.reports.evidence_table import HEADS, evidence_rows
 from llmops.reports.numbers import MISSING, count, format_difference, format_interval, format_number
 from llmops.reports.plain_text import reveal, show_line
 from llmops.reports.rows import FieldPair, changed_fields, describe_side, show_side
@@ -58,6 +59,7 @@ def render(
     sections = (
         [_verdict_line(verdict, terminal), *_what_ran(verdict, terminal)],
         _metrics_table(verdict, terminal),
+        _evidence(verdict, terminal),
         [terminal.fit(describe_rows(verdict.candidate)), terminal.fit(describe_changes(verdict))],
         _flips(verdict, terminal),
         _reasons(verdict, terminal),
@@ -85,15 +87,19 @@ def _verdict_line(verdict: VerdictRecord, terminal: Terminal) -> str:
 def _what_ran(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:
     run = verdict.candidate.run
     lines = [
-        f"  flow      {show_line(run.flow.path, 200)}, {describe_commit(run.flow)}, {run.flow.digest[:19]}",
+        f"  flow      {show_line(run.flow.path, 200)}, {_describe_flow(run.flow)}",
         f"  data      {show_line(run.dataset.name, _NAME_LIMIT)}, {count(run.dataset.rows, 'row')}",
     ]
     if verdict.baseline is not None:
         flow = verdict.baseline.run.flow
-        lines.append(f"  baseline  {describe_commit(flow)}, {flow.digest[:19]}")
+        lines.append(f"  baseline  {_describe_flow(flow)}")
     notes = [*([STAND_IN_LABEL] if verdict.stand_in else []), *notes_of(verdict)]
     wrapped = [line for note in notes for line in terminal.wrap(f"! {show_line(note, 500)}")]
     return [*map(terminal.fit, lines), *(terminal.paint(line, "33") for line in wrapped)]
+
+
+def _describe_flow(flow: FlowRef) -> str:
+    return f"{show_line(describe_commit(flow), 100)}, {show_line(flow.digest[:19], 19)}"
 
 
 def _metrics_table(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:
@@ -186,6 +192,27 @@ def _blocks(summaries: Sequence[MetricSummary], others: Sequence[Finding], termi
 
 def _finding_block(finding: Finding) -> str:
     return f"  {_MARKS[finding.outcome]} {say_outcome(finding)}: {show_line(finding.limit, 40)}"
+
+
+def _evidence(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:
+    """Write what the rows prove about each limit: bounds, p-values and power, as a table or in blocks."""
+    rows = [[reveal(cell) for cell in row] for row in evidence_rows(verdict)]
+    if not rows:
+        return []
+    table = [[Cell(text=cell) for cell in row] for row in (map(str.lower, HEADS), *rows)]
+    for left_out in ((), (6,), (5, 6)):
+        kept = [[cell for at, cell in enumerate(row) if at not in left_out] for row in table]
+        if terminal.has_room_for(kept):
+            return terminal.align(kept)
+    return [terminal.fit(line) for row in rows for line in _evidence_block(row)]
+
+
+def _evidence_block(row: Sequence[str]) -> Sequence[str]:
+    limit, *facts = row
+    return [
+        limit,
+        *(f"  {head.lower()}: {fact}" for head, fact in zip(HEADS[1:], facts, strict=True) if fact != MISSING),
+    ]
 
 
 def _flips(verdict: VerdictRecord, terminal: Terminal) -> Sequence[str]:

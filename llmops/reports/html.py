@@ -1,37 +1,30 @@
-"""A verdict as one self-contained HTML page.
-
-The page loads nothing: style and script are inline and a content security policy names their digests, so that no other
-script runs even if one got in. Every value is escaped by the template engine, after `reveal` has made what cannot be
-seen visible. There is no data inside of the script: it reads the page.
-"""
+"""A verdict as one self-contained HTML page; see `page`."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from llmops.records import EvaluationRecord, RunRecord, VerdictRecord
+from llmops.reports.distribution_chart import draw_distribution
+from llmops.reports.evidence_table import HEADS, evidence_rows
 from llmops.reports.interval_chart import IntervalChart, draw_intervals
-from llmops.reports.numbers import format_difference, format_interval, format_number
-from llmops.reports.plain_text import reveal
+from llmops.reports.numbers import format_number
+from llmops.reports.page import readable_time, render_page
 from llmops.reports.row_cards import RowCard, build_cards
 from llmops.reports.summary import (
     STAND_IN_LABEL,
     MetricSummary,
+    cloud_link,
     describe_changes,
     describe_commit,
     describe_findings,
     describe_outcome,
     describe_rows,
+    describe_usage,
     findings_to_read,
     limit_number,
     name_limit,
@@ -39,9 +32,8 @@ from llmops.reports.summary import (
     say_outcome,
     summarize_metrics,
 )
+from llmops.reports.trend_chart import TrendChart, TrendLimit, TrendPoint, draw_trend
 
-_TEMPLATES = Path(__file__).parent / "templates"
-_UTC_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)\S*(?:Z|\+00:00)$")
 _FILTERS: Sequence[tuple[str, str]] = (
     ("all", "All"),
     ("regressed", "Regressed"),
@@ -49,6 +41,7 @@ _FILTERS: Sequence[tuple[str, str]] = (
     ("failed", "Failed"),
     ("unmeasured", "Unmeasured"),
 )
+TRENDS_SHOWN = 8
 _CHANGES = ("regressed", "improved")
 
 
@@ -89,77 +82,35 @@ class Fact:
 
 def render(verdict: VerdictRecord) -> str:
     """Write a verdict as an HTML page that works offline, without JavaScript, on a phone and on paper."""
-    style, script = (_read(name) for name in ("report.css", "report.js"))
     cards = build_cards(verdict)
     judged, unjudged = _metric_rows(verdict)
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            verdict=verdict,
-            style=Markup(style),  # noqa: S704 - our own file
-            script=Markup(script),  # noqa: S704 - our own file
-            policy=_policy(style, script),
-            stand_in_label=STAND_IN_LABEL.capitalize(),
-            judged=judged,
-            unjudged=unjudged,
-            findings=[*findings_to_read(verdict), *(f for f in verdict.findings if f.outcome == "pass")],
-            created=_readable_time(verdict.created_at),
-            flips_left_out=max(0, verdict.regressed + verdict.improved - len(verdict.flipped)),
-            notes=notes_of(verdict),
-            cards=cards,
-            filters=_count_filters(cards, verdict),
-            facts=_list_facts(verdict),
-        )
+    return render_page(
+        "report.html.j2",
+        script="report.js",
+        verdict=verdict,
+        stand_in_label=STAND_IN_LABEL.capitalize(),
+        judged=judged,
+        unjudged=unjudged,
+        evidence_heads=HEADS,
+        evidence=evidence_rows(verdict),
+        findings=[*findings_to_read(verdict), *(f for f in verdict.findings if f.outcome == "pass")],
+        created=readable_time(verdict.created_at),
+        flips_left_out=max(0, verdict.regressed + verdict.improved - len(verdict.flipped)),
+        notes=notes_of(verdict),
+        cards=cards,
+        filters=_count_filters(cards, verdict),
+        facts=_list_facts(verdict),
+        usages=describe_usage(verdict),
+        distributions=[draw_distribution(one) for one in verdict.distributions],
+        trends=_draw_past(verdict),
+        cloud_link=cloud_link(verdict.candidate.run),
+        name_limit=name_limit,
+        say_outcome=say_outcome,
+        describe_outcome=describe_outcome,
+        describe_findings=describe_findings,
+        describe_rows=describe_rows,
+        describe_changes=describe_changes,
     )
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    environment.filters |= {
-        "number": format_number,
-        "difference": format_difference,
-        "interval": format_interval,
-        "name_limit": name_limit,
-        "say_outcome": say_outcome,
-    }
-    environment.globals |= {
-        "describe_outcome": describe_outcome,
-        "describe_findings": describe_findings,
-        "describe_rows": describe_rows,
-        "describe_changes": describe_changes,
-    }
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    """Make what cannot be seen visible in every text that the templates print."""
-    return reveal(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _read(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8").replace("\r\n", "\n")
-
-
-def _policy(style: str, script: str) -> str:
-    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script))
-    style_digest, script_digest = (f"'sha256-{digest}'" for digest in digests)
-    return (
-        f"default-src 'none'; style-src {style_digest}; script-src {script_digest}; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _readable_time(stamp: str) -> str:
-    """Write an ISO 8601 time as `2026-01-05 10:00 UTC`; anything else stays as it is."""
-    match = _UTC_TIME.match(stamp)
-    return f"{match[1]} {match[2]} UTC" if match else stamp
 
 
 def _metric_rows(verdict: VerdictRecord) -> tuple[Sequence[MetricRow], Sequence[MetricRow]]:
@@ -199,6 +150,31 @@ def _remarks(summary: MetricSummary) -> Sequence[str]:
     return [*remarks, *([metric.note] if metric.note else [])]
 
 
+def _draw_past(verdict: VerdictRecord) -> Sequence[tuple[str, TrendChart]]:
+    """Draw what the main branch had, metric by metric, with what was measured now at the end; the gate's first."""
+    trends = []
+    for summary in summarize_metrics(verdict):
+        metric = summary.metric
+        name = f"{metric.evaluator}.{metric.name}"
+        past = [value for value in verdict.past if value.metric == name]
+        if not past or metric.value is None or not math.isfinite(metric.value):
+            continue
+        points = [TrendPoint(day=one.at[:10], value=one.value, interval=one.interval, outcome="none") for one in past]
+        outcomes = {finding.outcome for finding in summary.findings}
+        outcome = next((one for one in ("fail", "inconclusive", "pass") if one in outcomes), "none")
+        day = verdict.created_at[:10]
+        now = TrendPoint(day=day, value=metric.value, interval=metric.interval, outcome=outcome, change="candidate")
+        if chart := draw_trend(name, [*points, now], _fixed_limits(summary)):
+            trends.append((name, chart))
+    return trends[:TRENDS_SHOWN]
+
+
+def _fixed_limits(summary: MetricSummary) -> Sequence[TrendLimit]:
+    kinds = ((finding, finding.limit.partition(" ")[0]) for finding in summary.findings if not finding.slice)
+    found = ((limit_number(finding), kind) for finding, kind in kinds if kind in ("min", "max"))
+    return [TrendLimit(value=value, is_minimum=kind == "min") for value, kind in found if value is not None]
+
+
 def _count_filters(cards: Sequence[RowCard], verdict: VerdictRecord) -> Sequence[Filter]:
     """Offer the choices that can show a row: nothing regresses or improves without a baseline."""
     choices = _FILTERS if verdict.baseline else [(value, label) for value, label in _FILTERS if value not in _CHANGES]
@@ -229,7 +205,9 @@ def _describe_run(evaluation: EvaluationRecord) -> Mapping[str, str]:
         "Column mapping": _join(run.column_mapping),
         "Repeats": str(run.repeats),
         "Lines": _count_lines(run),
+        "Latency": ", ".join(f"{name} {format_number(round(value, 3))} s" for name, value in run.latency_s.items()),
         "Tokens": _join(run.tokens),
+        "Cost": "" if run.cost_usd is None else f"${format_number(run.cost_usd)}",
         "Evaluators": _join(evaluation.evaluators),
         "Started": run.started_at,
         "Ended": run.ended_at,

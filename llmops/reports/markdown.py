@@ -11,18 +11,21 @@ from collections.abc import Iterable, Sequence
 
 from llmops.core.metrics import Finding, FindingOutcome
 from llmops.records import EvaluationRecord, RowComparison, VerdictRecord
-from llmops.reports.numbers import count, format_difference, format_number
+from llmops.reports.evidence_table import HEADS, evidence_rows
+from llmops.reports.numbers import MISSING, count, format_difference, format_number
 from llmops.reports.plain_text import defuse_log_commands, reveal, show_line
 from llmops.reports.rows import ABSENT, changed_fields, describe_side, is_number, show_side
 from llmops.reports.summary import (
     STAND_IN_LABEL,
     MetricSummary,
+    cloud_link,
     count_measured,
     describe_changes,
     describe_commit,
     describe_findings,
     describe_outcome,
     describe_rows,
+    describe_usage,
     findings_to_read,
     limit_number,
     notes_of,
@@ -59,8 +62,10 @@ def render(verdict: VerdictRecord) -> str:
     sections = (
         _head(verdict),
         _metrics(verdict),
+        _usage(verdict),
         _reasons(verdict),
         _more_metrics(verdict),
+        _evidence(verdict),
         _rows("Rows that flipped", verdict.flipped, verdict.regressed + verdict.improved),
         _rows("Worst rows", [row for row in verdict.worst if row not in verdict.flipped], None),
         _changes(verdict),
@@ -131,6 +136,15 @@ def _more_metrics(verdict: VerdictRecord) -> Sequence[str]:
     return _fold(count(len(rest), "more metric"), [*_table_head(verdict), *lines]) if rest else []
 
 
+def _evidence(verdict: VerdictRecord) -> Sequence[str]:
+    """Show what the rows prove about each limit: bounds, p-values, power."""
+    rows = evidence_rows(verdict)
+    if not rows:
+        return []
+    heads = [f"| {' | '.join(HEADS)} |", "| :-- | --: | :-- | --: | --: | :-- | :-- |"]
+    return _fold("Evidence", [*heads, *(f"| {' | '.join(prose(cell, 200) for cell in row)} |" for row in rows)])
+
+
 def _split_metrics(verdict: VerdictRecord) -> tuple[Sequence[MetricSummary], Sequence[MetricSummary]]:
     """Split the metrics into those that are shown at once, which are those with a limit, and the others."""
     summaries = summarize_metrics(verdict)
@@ -180,6 +194,22 @@ def _limit_cells(finding: Finding | None) -> Sequence[str]:
 def _code_cell(name: str) -> str:
     """Write a name for a table cell: no renderer agrees with another on a pipe in a code span, so it is broken."""
     return code(name.replace("|", "¦"), 60)
+
+
+def _usage(verdict: VerdictRecord) -> Sequence[str]:
+    """Say on two lines what a line of the data set took, and what exactly was measured."""
+    usages = [
+        f"{one.name} {one.candidate or MISSING}"
+        + (f" (baseline {one.baseline or MISSING})" if verdict.baseline else "")
+        for one in describe_usage(verdict)
+    ]
+    flow = verdict.candidate.run.flow
+    link = cloud_link(verdict.candidate.run)
+    what = f"Flow {code(flow.path)} at {code(describe_commit(flow), 100)}, {code(flow.digest, 19)}"
+    return [
+        *([f"Per line: {' · '.join(usages)}", ""] if usages else []),
+        what + (f" · [run in the cloud]({link})" if link else ""),
+    ]
 
 
 def _reasons(verdict: VerdictRecord) -> Sequence[str]:
@@ -240,26 +270,10 @@ def _what_ran(verdict: VerdictRecord) -> Sequence[str]:
     lines += [
         f"- data set: {code(data.name, 60)}, {count(data.rows, 'row')}, {code(data.digest, 19)}",
         f"- environment: {code(verdict.environment, 60)}{f', {STAND_IN_LABEL}' if verdict.stand_in else ''}",
-        *_cost(verdict),
         *(f"- evaluator: {code(name, 60)}, {code(digest, 19)}" for name, digest in evaluators.items()),
         f"- evidence: {code(verdict.evidence, 19)}, {code(verdict.created_at, 40)}",
     ]
     return _fold("What ran", lines)
-
-
-def _cost(verdict: VerdictRecord) -> Sequence[str]:
-    """Say how many tokens a line took on average, beside the baseline's."""
-    ours = _tokens_per_line(verdict.candidate)
-    theirs = _tokens_per_line(verdict.baseline) if verdict.baseline else None
-    if ours is None:
-        return []
-    beside = f", baseline {format_number(theirs)}" if theirs is not None else ""
-    return [f"- tokens per line: {format_number(ours)}{beside}"]
-
-
-def _tokens_per_line(evaluation: EvaluationRecord) -> float | None:
-    run = evaluation.run
-    return run.tokens["total"] / run.lines if run.tokens.get("total") and run.lines else None
 
 
 def _describe_flow(evaluation: EvaluationRecord) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 MISSING = "—"
+_LEAST_CHANCE = 0.0001
 _PLAIN_EXPONENTS = range(-4, 15)
 
 
@@ -34,6 +35,13 @@ def format_difference(value: float | None) -> str:
 def format_interval(interval: tuple[float, float] | None) -> str:
     """Write an interval as `[low, high]`, or nothing when there is none."""
     return f"[{format_number(interval[0])}, {format_number(interval[1])}]" if interval else ""
+
+
+def format_chance(value: float | None, *, alpha: float) -> str:
+    """Write a p-value so that it never looks equal to the error rate that it is compared with; bound tiny ones."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return format_number(value, apart_from=alpha) if value >= _LEAST_CHANCE else f"< {_LEAST_CHANCE:g}"
 
 
 def count(number: int, noun: str) -> str:

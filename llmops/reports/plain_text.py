@@ -16,7 +16,8 @@ _UNSEEN = re.compile(
 
 # Azure Pipelines finds `##vso[` anywhere in a line; the runners of both systems find `##[`.
 _LOG_COMMAND = re.compile(r"##(?=(?:[A-Za-z.]+)?\[)")
-_LEADING_COMMAND = re.compile(r"^(\s*):(?=:)")
+# The runners end a line at a carriage return too, and pass over spaces before a command.
+_LEADING_COMMAND = re.compile(r"(^|[\r\n])([^\S\r\n]*):(?=:)")
 
 
 def reveal(text: str) -> str:
@@ -45,5 +46,18 @@ def show_line(value: Any, limit: int) -> str:
 
 def defuse_log_commands(text: str) -> str:
     """Break what a CI runner would obey on standard output: `::error::`, `##[group]`, `##vso[…]`."""
-    lines = (_LEADING_COMMAND.sub(r"\1: ", line) for line in text.split("\n"))
-    return _LOG_COMMAND.sub("# #", "\n".join(lines))
+    return _LOG_COMMAND.sub("# #", _LEADING_COMMAND.sub(r"\1\2: ", text))
+
+
+def defuse_output(text: str) -> str:
+    """Break the same in what a command writes: a text, or a JSON document, whose values stay what they are."""
+    is_json = text[:1] in ("{", "[", '"')
+    return _LOG_COMMAND.sub(lambda _: "#\\u0023", text) if is_json and _is_json(text) else defuse_log_commands(text)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

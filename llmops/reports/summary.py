@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llmops.core.latency import PERCENTILES
 from llmops.core.metrics import Finding, FindingOutcome, Metric
-from llmops.records import EvaluationRecord, FlowRef, RowComparison, VerdictRecord
-from llmops.reports.numbers import count
+from llmops.records import EvaluationRecord, FlowRef, RowComparison, RunRecord, VerdictRecord
+from llmops.reports.numbers import count, format_number
+
+_STUDIO = re.compile(r"https://(ml\.azure\.com|ml\.azure\.us|studio\.ml\.azure\.cn)/[A-Za-z0-9/_.~?=&%:-]{1,1000}")
 
 STAND_IN_LABEL = "stand-in model, not a real model"
 
@@ -86,6 +90,8 @@ def describe_changes(verdict: VerdictRecord) -> str:
         return f"No baseline: {verdict.baseline_reason or 'none was asked for'}."
     flow = verdict.baseline.run.flow
     against = flow.ref or (flow.commit[:7] if flow.commit else "the baseline")
+    if not verdict.compares_rows:
+        return f"Against {against}: numbers only, no rows."
     return f"Against {against}: {count(verdict.regressed, 'row')} regressed, {verdict.improved} improved."
 
 
@@ -95,6 +101,45 @@ def describe_commit(flow: FlowRef) -> str:
         return flow.ref or "no commit"
     at = f"{flow.ref} at {flow.commit[:7]}" if flow.ref else flow.commit[:7]
     return f"{at} with changes" if flow.dirty else at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a line took on average or at a percentile, with its unit; empty where it is not known."""
+
+    name: str
+    candidate: str
+    baseline: str
+
+
+def describe_usage(verdict: VerdictRecord) -> Sequence[Usage]:
+    """Say how long a line took, its tokens and its cost, beside the baseline's; what neither side knows is left out."""
+    ours = _usage_of(verdict.candidate.run)
+    theirs = _usage_of(verdict.baseline.run) if verdict.baseline else {}
+    usages = [Usage(name=name, candidate=text, baseline=theirs.get(name, "")) for name, text in ours.items()]
+    return [one for one in usages if one.candidate or one.baseline]
+
+
+def _usage_of(run: RunRecord) -> Mapping[str, str]:
+    latency = {f"latency {name}": _seconds(run.latency_s.get(name)) for name in PERCENTILES}
+    tokens, cost = run.tokens.get("total"), run.cost_usd
+    return {
+        **latency,
+        "tokens": format_number(tokens / run.lines) if tokens and run.lines else "",
+        "cost": f"${format_number(cost / run.lines)}" if cost is not None and run.lines else "",
+    }
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{format_number(round(value, 3))} s"
+
+
+def cloud_link(run: RunRecord) -> str:
+    """Give the address of the run in Azure's studio; empty when there is none, or when it leads elsewhere.
+
+    A record may come from code of a pull request, and no report links to where that code wants.
+    """
+    return run.link if _STUDIO.fullmatch(run.link) else ""
 
 
 def notes_of(verdict: VerdictRecord) -> Sequence[str]:

@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from llmops.backends.azure.quiet import quiet
+from llmops.backends.azure.session import all_sessions
+from llmops.config.model import Azure, AzureRetries
+from llmops.config.model import Environment as BackendEnvironment
 from llmops.emulator.azurite_process import install_azurite
 from llmops.emulator.certificates import make_certificates
 from llmops.emulator.emulator import Emulator
-from llmops.emulator.environment import quiet
 from llmops.emulator.faults import Fault
 from llmops.emulator.journal import Entry
 from llmops.emulator.settings import Settings
@@ -48,6 +51,7 @@ if TYPE_CHECKING or HAS_SDKS:
 
 FLOWS = Path(__file__).parent / "flows"
 SUBSCRIPTION, GROUP = "00000000-0000-0000-0000-00000000000a", "rehearsal"
+FAST = AzureRetries(attempts=4, first_wait_s=0.01, longest_wait_s=0.05, busy_s=30.0)
 SETTINGS = Settings(operation_s=0.05, poll_ms=20, run_phase_s=0.02)
 _NUMBERS = itertools.count(1)
 
@@ -61,7 +65,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_unconfigure() -> None:
-    """Remove what prompt flow wrote."""
+    """Remove what prompt flow wrote, and close what sessions keep open."""
+    for session in all_sessions():
+        session.close()
     shutil.rmtree(HOME, ignore_errors=True)
 
 
@@ -98,6 +104,19 @@ def credential(emulator: Emulator) -> DefaultAzureCredential:
     """Found as on any machine: from the environment."""
     del emulator
     return DefaultAzureCredential()
+
+
+def environment(stem: str, **azure: Any) -> BackendEnvironment:
+    """Name an environment in a workspace that nobody else has, with small waits."""
+    values = {
+        "subscription_id": SUBSCRIPTION,
+        "resource_group": GROUP,
+        "workspace": unique(stem),
+        "credentials": ("environment",),
+        "retries": FAST,
+        **azure,
+    }
+    return BackendEnvironment(name="dev", backend="azure", azure=Azure(**values))
 
 
 def unique(stem: str) -> str:

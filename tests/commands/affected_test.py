@@ -61,6 +61,7 @@ def run(repository: Repository, **options: Any) -> str:
         folder=repository.root,
         env={},
         write=lines.append,
+        command=lines.append,
         say=lines.append,
         progress=ProgressDisplay(io.StringIO(), is_terminal=False),
     )

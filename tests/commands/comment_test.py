@@ -42,7 +42,9 @@ def test_the_comment_names_each_experiment_and_the_one_without_a_verdict(
     assert "## ❌ 3 experiments: 1 passed, 1 failed, 1 without a verdict" in body
     assert "| `gamma` | ❌ no verdict: see the log of its job | | |" in body
     assert "| `beta` | ✅ passed | 1 limit: 1 passed. |" in body
-    assert body.rstrip().endswith("[Run and report files](https://github.com/octo/cat/actions/runs/99)")
+    assert body.rstrip().endswith(
+        "[Full HTML report](https://github.com/octo/cat/actions/runs/99#artifacts) · [Run](https://github.com/octo/cat/actions/runs/99)"
+    )
 
 
 def test_the_comment_of_a_single_experiment_is_its_report(github: GitHub, results: Path, tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_a_forks_finished_run_is_commented_on_the_pull_request_at_its_commit(
     github.pulls = [pull(6, "0" * 40), pull()]
     assert report_on_fork(github, results, tmp_path) == ["The comment was created."]
     body = github.comments[0]["body"]
-    assert "[Run and report files](https://github.com/octo/cat/actions/runs/4711)" in body
+    assert "[Full HTML report](https://github.com/octo/cat/actions/runs/4711#artifacts)" in body
     assert "_Told by the pull request's own run, which ended with failure._" in body
 
 

@@ -153,6 +153,7 @@ def test_a_person_at_a_terminal_is_asked_and_the_answers_hold(repository: TinyPr
         folder=repository.root,
         env={},
         write=asked.append,
+        command=asked.append,
         say=asked.append,
         progress=ProgressDisplay(io.StringIO(), is_terminal=False),
     )
@@ -171,3 +172,16 @@ def test_a_person_at_a_terminal_is_asked_and_the_answers_hold(repository: TinyPr
 def test_a_threshold_of_another_form_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a threshold"):
         parse_thresholds([text])
+
+
+def test_without_a_place_for_the_templates_no_pipeline_is_written(repository: TinyProject) -> None:
+    answer = repository.run("init", "--yes")
+    assert "note: no pipelines yet: name where the templates are, --templates" in answer.out
+    assert not (repository.root / ".github").exists()
+
+
+def test_pipelines_that_are_there_are_kept(repository: TinyProject) -> None:
+    repository.write(".github/workflows/llmops-pull-request.yml", "mine\n")
+    answer = repository.run("init", "--yes", "--templates", f"OWNER/llmops@{'a' * 40}")
+    assert "kept: .github/workflows/llmops-pull-request.yml" in answer.out
+    assert "written: .github/workflows/llmops-pull-request-report.yml" in answer.out

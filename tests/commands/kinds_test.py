@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import zipfile
@@ -258,3 +259,86 @@ def test_a_flow_that_ends_its_process_while_it_loads_does_not_load(project: Tiny
     answer = project.run("run", "tiny")
     assert answer.code == 2
     assert "found the worker process ended with exit code 3 while it loaded the flow" in answer.err
+
+
+SEE = """\
+from promptflow.contracts.multimedia import Image
+from promptflow.core import tool
+
+@tool
+def see(picture: Image) -> Image:
+    return Image(bytes(picture) + b"!", mime_type="image/png")
+"""
+
+
+def write_seeing(project: TinyProject) -> None:
+    project.write("flows/see/see.py", SEE)
+    node = {"name": "see", "type": "python", "source": {"type": "code", "path": "see.py"}}
+    definition = {
+        "inputs": {"picture": {"type": "image"}},
+        "outputs": {"seen": {"type": "image", "reference": "${see.output}"}},
+        "nodes": [{**node, "inputs": {"picture": "${inputs.picture}"}}],
+    }
+    project.write("flows/see/flow.dag.yaml", json.dumps(definition))
+    project.write("pictures/rows.jsonl", '{"picture": {"data:image/png;path": "one.png"}}\n')
+    project.write("pictures/one.png", "one")
+
+
+def test_images_are_found_beside_the_data_and_come_back_in_the_outputs(project: TinyProject) -> None:
+    write_seeing(project)
+    configure(project, flow="flows/see", datasets={"rows": {"path": "pictures/rows.jsonl"}})
+    assert run(project)[1] == [{"seen": {"data:image/png;base64": base64.b64encode(b"one!").decode()}}]
+
+
+def test_a_changed_image_is_another_row(project: TinyProject) -> None:
+    write_seeing(project)
+    configure(project, flow="flows/see", datasets={"rows": {"path": "pictures/rows.jsonl"}})
+    run(project)
+    project.write("pictures/one.png", "two")
+    assert run(project)[1] == [{"seen": {"data:image/png;base64": base64.b64encode(b"two!").decode()}}]
+
+
+def test_an_evaluation_flow_takes_an_image_that_the_flow_made(project: TinyProject) -> None:
+    write_seeing(project)
+    mapping = {"picture": "${run.outputs.seen}"}
+    rows = {"rows": {"path": "pictures/rows.jsonl"}}
+    configure(
+        project, flow="flows/see", datasets=rows, evaluators={"e": {"flow": "flows/see", "column_mapping": mapping}}
+    )
+    _, verdict = project.check("--baseline", "none")
+    assert (verdict["candidate"]["scored"], verdict["candidate"]["unmeasured"]) == (1, 0)
+
+
+CONNECTED = """\
+from promptflow.connections import CustomConnection
+
+class Ask:
+    def __init__(self, service: CustomConnection, other: CustomConnection) -> None:
+        self.places = [service.region, other.region]
+
+    def __call__(self, question: str) -> str:
+        return "-".join(self.places)
+"""
+
+
+def test_the_class_of_a_flex_flow_takes_connections_by_name(project: TinyProject) -> None:
+    other = "{type: CustomConnection, default: south}"
+    project.write(
+        "flows/ask/flow.flex.yaml", f"entry: ask:Ask\ninit: {{service: {{type: CustomConnection}}, other: {other}}}\n"
+    )
+    project.write("flows/ask/ask.py", CONNECTED)
+    places = {name: {"type": "custom", "configs": {"region": name}} for name in ("north", "south", "unused")}
+    project.write("config/environments/local.yaml", json.dumps({"backend": "local", "connections": places}))
+    configure(project, flow="flows/ask", init={"service": "north"}, column_mapping={"question": "${data.question}"})
+    record, outputs = run(project)
+    assert outputs[0] == {"output": "north-south"}
+    assert sorted(record["connections"]) == ["north", "south"]
+
+
+def test_a_connection_that_the_environment_lacks_is_refused_before_the_first_row(project: TinyProject) -> None:
+    project.write("flows/ask/flow.flex.yaml", "entry: ask:Ask\n")
+    project.write("flows/ask/ask.py", CONNECTED)
+    configure(project, flow="flows/ask", init={"service": "north"}, column_mapping={"question": "${data.question}"})
+    answer = project.run("run", "tiny")
+    assert answer.code == 2
+    assert "init.service: the environment 'local' has no connection 'north'" in answer.err

@@ -60,7 +60,7 @@ def test_an_evaluation_file_without_a_run_is_refused(project: TinyProject) -> No
 
 
 def test_every_problem_of_a_run_file_is_said_at_once(project: TinyProject) -> None:
-    project.write("files/run.yml", "flwo: x\ndata: azureml:rows:1\ntags: [a]\n")
+    project.write("files/run.yml", "flwo: x\ndata: wasbs:rows:1\ntags: [a]\n")
     answer = project.run("run", "--file", "files/run.yml")
     assert answer.code == 2
     for part in ("unknown key 'flwo'", "did you mean 'flow'?", "not a path", "not a mapping", "missing key 'flow'"):

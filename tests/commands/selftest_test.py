@@ -36,6 +36,27 @@ def test_it_finds_from_what_size_on_each_regression_is_stopped(tmp_path: Path) -
     assert plants["flip"]["outcomes"]["10"] == "pass"
 
 
+SPEED = """\
+  speed:
+    builtin: latency
+    metrics:
+      p90: {score: seconds, kind: percentile, percentile: 90, higher_is_better: false}
+gate:
+"""
+
+
+@pytest.mark.slow
+def test_rows_that_became_slow_are_stopped_by_a_limit_on_a_percentile_of_latency(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project")
+    project.rows(*(f"sleep:0.02{number:02}" for number in range(40)))
+    project.replace("config/experiments/tiny.yaml", "gate:\n", SPEED)
+    project.replace("config/experiments/tiny.yaml", f"    {PLAIN}\n", "    - {metric: p90, max: 0.2}\n")
+    document = json.loads(selftest(project, "--json"))
+    slow = next(plant for plant in document["plants"] if plant["plant"] == "slow")
+    assert document["unchanged"] == "pass"
+    assert (slow["stopped_from"], slow["outcomes"]) == (20, {"5": "pass", "10": "pass", "20": "fail", "50": "fail"})
+
+
 @pytest.mark.slow
 def test_a_gate_that_is_inconclusive_with_nothing_wrong_says_so(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")

@@ -73,6 +73,7 @@ class Shop:
             folder=self.project.root,
             env=self.env,
             write=self.out.append,
+            command=self.out.append,
             say=self.said.append,
             progress=Silence(),
             host=self.host,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmops.backends.fake import Fault
+from llmops.commands.status import status
 from tests.commands.shop import Shop
 
 
@@ -34,3 +35,8 @@ def test_traffic_that_someone_moved_by_hand_is_named_with_the_command_that_mends
     assert concern["fix"] == "llmops deploy tiny --environment dev --version 1"
     assert shop.deploy(version="1") == 0
     assert shop.serving() == {"1": 100}
+
+
+def test_environments_in_which_nothing_serves_share_one_line(shop: Shop) -> None:
+    status(context=shop.context, tools=shop.tools, experiment=None, environment=None, json_output=False)
+    assert shop.out[-1] == "tiny: nothing serves in dev, local, prod"

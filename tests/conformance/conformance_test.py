@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from llmops.commands.run_file import KEYS
 from tests.conformance.corpus import read_corpus
 from tests.conformance.echo import serve_echo
 from tests.conformance.engine import make_project, run_ours
@@ -43,7 +45,7 @@ def theirs(address: str, workshop: Workshop, tmp_path_factory: pytest.TempPathFa
 def without(address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What our engine says when each case's feature is switched off."""
     root = make_project(tmp_path_factory.mktemp("without") / "project", list(CASES.values()), address, switched=True)
-    return run_ours(root, list(CASES.values()))
+    return run_ours(root, list(CASES.values()), switched=True)
 
 
 def said(result: dict[str, Any]) -> dict[str, Any]:
@@ -53,6 +55,14 @@ def said(result: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_corpus_has_at_least_forty_flows() -> None:
     assert len(CASES) >= 40
+
+
+def test_every_key_of_promptflows_run_schema_is_known_to_run_files(workshop: Workshop) -> None:
+    python = workshop.cached("promptflow", "requirements/promptflow.txt")
+    script = "from promptflow._sdk.schemas._run import RunSchema as R; print(*R._declared_fields)"
+    listed = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert set(listed) - set(KEYS.all) == set()
+    assert len(listed) > 15
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -65,4 +75,5 @@ def test_both_engines_say_the_same(name: str, ours: dict[str, Any], theirs: dict
 def test_without_its_feature_a_flow_no_longer_agrees(
     name: str, theirs: dict[str, Any], without: dict[str, Any]
 ) -> None:
+    assert "BrokenSwitchError" not in without[name].get("error", "")
     assert said(without[name]) != said(theirs[name])

@@ -2,13 +2,13 @@
 
 A case is a folder of `flows/`: the flow, its `rows.jsonl`, and `case.json` with how it is run (`column_mapping`,
 `variants`, `nodes`, `environment_variables`, `init`) and `off`, the switch that takes its feature away from our engine;
-the switches are in `switched.py`.
+the switches are in `switched.py` (worker) and `engine.py` (driver).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ class Case:
     """One flow of the corpus; see the module."""
 
     name: str
-    off: Sequence[str]
+    off: str
     column_mapping: Mapping[str, Any] = field(default_factory=dict)
     variants: Mapping[str, str] = field(default_factory=dict)
     nodes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -36,8 +36,9 @@ class Case:
 
     @property
     def data(self) -> str:
-        """The rows."""
-        return f"flows/{self.name}/rows.jsonl"
+        """The rows: beside the flow, or in its folder `data/`."""
+        (path,) = (FLOWS / self.name).glob("**/rows.jsonl")
+        return f"flows/{path.relative_to(FLOWS).as_posix()}"
 
 
 def read_corpus() -> dict[str, Case]:

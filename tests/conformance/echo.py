@@ -26,8 +26,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(400, {"error": {"message": "refused", "type": "invalid_request_error"}})
         elif self.path.endswith("/embeddings"):
             self._answer(200, _embedding(body))
+        elif body.get("stream"):
+            self._stream(_pieces(text))
         else:
-            self._answer(200, _completion(text, is_chat=self.path.endswith("/chat/completions")))
+            is_chat = self.path.endswith("/chat/completions")
+            self._answer(200, _completion(text, is_chat=is_chat, choices=body.get("n") or 1))
 
     def _answer(self, status: int, body: Any) -> None:
         data = json.dumps(body).encode()
@@ -37,16 +40,35 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def _stream(self, pieces: Iterator[dict[str, Any]]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for piece in pieces:
+            self.wfile.write(f"data: {json.dumps(piece)}\n\n".encode())
+        self.wfile.write(b"data: [DONE]\n\n")
+        self.close_connection = True
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the base class's name
         """Say nothing."""
 
 
-def _completion(text: str, *, is_chat: bool) -> dict[str, Any]:
+def _completion(text: str, *, is_chat: bool, choices: int) -> dict[str, Any]:
     answer = {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
     kind = "chat.completion" if is_chat else "text_completion"
     usage = {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
-    choices = [{"index": 0, "finish_reason": "stop", **answer}]
-    return {"id": "1", "object": kind, "created": 1, "model": "echo", "choices": choices, "usage": usage}
+    listed = [{"index": index, "finish_reason": "stop", **answer} for index in range(choices)]
+    return {"id": "1", "object": kind, "created": 1, "model": "echo", "choices": listed, "usage": usage}
+
+
+def _pieces(text: str) -> Iterator[dict[str, Any]]:
+    """Yield an answer of the chat API a few letters at a time."""
+    head = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "echo"}
+    for start in range(0, len(text), 40):
+        delta = {"content": text[start : start + 40]}
+        yield {**head, "choices": [{"index": 0, "finish_reason": None, "delta": delta}]}
+    yield {**head, "choices": [{"index": 0, "finish_reason": "stop", "delta": {}}]}
 
 
 def _embedding(body: dict[str, Any]) -> dict[str, Any]:

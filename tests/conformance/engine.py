@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from llmops.backends.protocols import RunRequest
 from llmops.backends.registry import open_runs
 from llmops.commands.preparation import prepare, run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import load_project
 from llmops.errors import LlmopsError
-from llmops.records import RunRecord
+from llmops.records import FlowRef, RunRecord
 from tests.conformance.corpus import FLOWS, Case
 
-AT_ONCE = 4
+AT_ONCE = 6
 SWITCHED = Path(__file__).with_name("switched.py")
 
 
@@ -67,21 +68,52 @@ def write(path: Path, value: Any) -> None:
 def _experiment(root: Path, case: Case, *, switched: bool) -> dict[str, Any]:
     fields = ("column_mapping", "variants", "nodes", "environment_variables", "init")
     settings = {name: value for name in fields if (value := getattr(case, name))}
-    if switched:
+    if switched and case.off not in IN_THE_DRIVER:
         settings["python"] = str(_switched_python(root / "pythons" / case.name, case.off))
     return {"flow": case.flow, "datasets": {"rows": {"path": case.data}}, **settings}
 
 
-def _switched_python(path: Path, off: Sequence[str]) -> Path:
+def _switched_python(path: Path, feature: str) -> Path:
     path.parent.mkdir(exist_ok=True)
-    switch = path.with_suffix(".json")
-    switch.write_text(json.dumps(off), "utf-8")
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} {SWITCHED} "$1" "$(cat {switch})"\n', "utf-8")
+    path.write_text(f'#!/bin/sh\nexec {sys.executable} {SWITCHED} "$1" {feature}\n', "utf-8")
     path.chmod(0o755)
     return path
 
 
-def run_ours(root: Path, cases: Sequence[Case]) -> dict[str, Any]:
+def _without_files(origin: str) -> Callable[[RunRequest], RunRequest]:
+    """Leave out what a flow's folder does not hold itself."""
+
+    def change(request: RunRequest) -> RunRequest:
+        closure = request.source.closure
+        files = {name: source for name, source in closure.files.items() if source.origin != origin}
+        return replace(request, source=replace(request.source, closure=replace(closure, files=files)))
+
+    return change
+
+
+def _with_ref(request: RunRequest, ref: FlowRef) -> RunRequest:
+    """Lay something else over the flow than the experiment says."""
+    return replace(request, source=replace(request.source, ref=ref))
+
+
+def _without_mapped_literals(request: RunRequest) -> RunRequest:
+    kept = {name: value for name, value in request.column_mapping.items() if str(value).startswith("${")}
+    return replace(request, column_mapping=kept)
+
+
+IN_THE_DRIVER: Mapping[str, Callable[[RunRequest], RunRequest]] = {
+    "includes": _without_files("included"),
+    "links": _without_files("linked"),
+    "variants": lambda request: _with_ref(request, replace(request.source.ref, variants={})),
+    "init": lambda request: _with_ref(request, replace(request.source.ref, init={})),
+    "column-mapping": lambda request: replace(request, column_mapping={}),
+    "mapped-literals": _without_mapped_literals,
+    "given-variables": lambda request: replace(request, environment_variables={}),
+}
+"""Features that are the driver's; the others are switched off in the worker, see `switched.py`."""
+
+
+def run_ours(root: Path, cases: Sequence[Case], *, switched: bool = False) -> dict[str, Any]:
     """Run cases; returns name to `{"lines", "metrics"}`, or to `{"error"}` for a flow that does not load."""
     project = load_project(root)
     results: dict[str, Any] = {}
@@ -91,7 +123,8 @@ def run_ours(root: Path, cases: Sequence[Case]) -> dict[str, Any]:
             requests = []
             for case in cases[start : start + AT_ONCE]:
                 prepared = prepare(project, layer(project, case.name, env=ENV, flags=Options()), ENV)
-                requests.append(run_request(prepared, prepared.flow, label=case.name, is_required=False))
+                request = run_request(prepared, prepared.flow, label=case.name, is_required=False)
+                requests.append(IN_THE_DRIVER[case.off](request) if switched and case.off in IN_THE_DRIVER else request)
             for request, outcome in zip(requests, runs.run(requests, Silence()), strict=True):
                 results[request.label] = _result(outcome, runs)
     return results

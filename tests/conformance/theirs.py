@@ -1,4 +1,4 @@
-"""Run the corpus with promptflow's own batch run, several processes side by side, because it waits more than it works."""
+"""Run the corpus with promptflow's own batch run, in one process of an environment that holds all of promptflow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from tests.conformance.corpus import Case
 
 SCRIPT = Path(__file__).with_name("promptflow_cases.py")
-PROCESSES = 2
 
 
 def run_theirs(python: Path, root: Path, cases: Sequence[Case], address: str, folder: Path) -> dict[str, Any]:
@@ -27,17 +25,6 @@ def run_theirs(python: Path, root: Path, cases: Sequence[Case], address: str, fo
         address: of the echoing model.
         folder: an empty folder for what promptflow writes.
     """
-    shares = [list(cases[start::PROCESSES]) for start in range(PROCESSES)]
-    with ThreadPoolExecutor(PROCESSES) as pool:
-        jobs = [
-            pool.submit(_run_share, python, root, share, address, folder / str(number))
-            for number, share in enumerate(shares)
-            if share
-        ]
-        return {name: result for job in jobs for name, result in job.result().items()}
-
-
-def _run_share(python: Path, root: Path, cases: Sequence[Case], address: str, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True)
     listed = [{**asdict(case), "flow": case.flow, "data": case.data} for case in cases]
     request = {"home": str(folder / "home"), "address": address, "root": str(root), "cases": listed}

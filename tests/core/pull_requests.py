@@ -50,6 +50,7 @@ def findings(
     *,
     slices: Mapping[str, Sequence[str]] | None = None,
     design: Design | None = None,
+    sizes: Mapping[str, int] | None = None,
     explain: bool = False,
 ) -> list[Finding]:
     """Judge rows and return the findings on `accuracy`."""
@@ -58,7 +59,7 @@ def findings(
         return spec
 
     old = None if baseline is None else side(baseline, spec)
-    rows = Rows(design=design or Design(), slices=slices or {})
+    rows = Rows(design=design or Design(), slices=slices or {}, slice_sizes=sizes or {})
     evidence = gather(limits, side(candidate, spec), old, spec_of, rows)
     return judge(limits, evidence, explain=explain)[2:]
 

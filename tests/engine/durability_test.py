@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -39,6 +40,7 @@ def test_a_driver_that_is_ended_half_way_runs_only_the_missing_lines_next_time(
     wait_for(lambda: stored.exists() and count_stored(project) == 5)
     kill(process, sent)
     assert process.returncode == (-9 if sent == signal.SIGKILL else 130)
+    assert project.run("runs", "list").code == 0
     assert project.check("--concurrency", "5")[0] == 0
     assert [path.read_text(encoding="utf-8") for path in tmp_path.glob("marks*")] == ["x"] * 5
     assert len(lines(project)) == 10
@@ -71,6 +73,40 @@ def test_a_line_that_hangs_fails_after_its_time_and_the_others_run_again(project
     assert (code, verdict["candidate"]["failed"]) == (10, 1)
     failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
     assert failed["message"] == "no answer within 3 s (line_timeout_s)"
+
+
+def test_a_line_that_freezes_its_process_fails_alone(project: TinyProject) -> None:
+    """No other line of that process can be told from the guilty one, so each of them has another try, alone."""
+    project.rows("freeze:60", *(f"sleep:0.{n}" for n in range(1, 6)))
+    code, verdict = project.check("--line-timeout-s", "3", "--concurrency", "6")
+    assert (code, verdict["candidate"]["failed"], verdict["candidate"]["scored"]) == (10, 1, 5)
+    failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
+    assert failed["message"] == "no answer within 3 s (line_timeout_s)"
+
+
+def test_a_line_that_needs_more_memory_than_there_is_fails_alone(project: TinyProject) -> None:
+    project.rows(f"memory:{1 << 60}", "fine")
+    code, verdict = project.check()
+    assert (code, verdict["candidate"]["failed"], verdict["candidate"]["scored"]) == (10, 1, 1)
+    assert {line["error"]["type"] for line in lines(project) if line["error"]} == {"MemoryError"}
+
+
+def test_a_worker_that_the_system_kills_for_its_memory_fails_its_line_alone(project: TinyProject) -> None:
+    project.rows("killed:now", *(f"row {n}" for n in range(5)))
+    code, verdict = project.check()
+    assert (code, verdict["candidate"]["failed"], verdict["candidate"]["scored"]) == (10, 1, 5)
+    failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
+    assert failed["message"] == "the worker process was ended by SIGKILL (out of memory?)"
+
+
+def test_a_process_that_a_dead_worker_left_behind_holds_up_nobody(project: TinyProject, tmp_path: Path) -> None:
+    project.rows(f"fork-and-exit:{tmp_path / 'left'}", "fine")
+    code, verdict = project.check()
+    for left in tmp_path.glob("left-*"):
+        os.kill(int(left.name.removeprefix("left-")), signal.SIGKILL)
+    assert (code, verdict["candidate"]["failed"], verdict["candidate"]["scored"]) == (10, 1, 1)
+    failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
+    assert failed["message"] == "the worker process ended with exit code 5"
 
 
 def test_system_exit_in_a_flow_is_that_lines_failure(project: TinyProject) -> None:
@@ -115,6 +151,19 @@ def test_two_drivers_on_the_same_state_both_finish(project: TinyProject) -> None
     outputs = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert len(lines(project)) == 9
+
+
+def test_a_second_driver_runs_no_line_again_that_the_first_has_finished(project: TinyProject, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    project.rows(*(f"mark:{marks}:{n}" for n in range(4)), f"wait:{tmp_path / 'flag'}", f"mark:{marks}:last")
+    drivers = [project.start("check", "--concurrency", "1")]
+    wait_for(lambda: len(list(tmp_path.glob("marks*"))) == 4)
+    drivers.append(project.start("check", "--concurrency", "1"))
+    wait_for(lambda: len(list((project.root / ".llmops/tmp").iterdir())) >= 4)
+    (tmp_path / "flag").touch()
+    outputs = [driver.communicate(timeout=120) for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0, 0], outputs
+    assert {path.read_text(encoding="utf-8") for path in tmp_path.glob("marks:[0-3]")} == {"x"}
 
 
 def test_a_segmentation_fault_fails_its_line_alone(project: TinyProject) -> None:

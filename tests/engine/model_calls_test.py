@@ -126,10 +126,19 @@ def test_an_estimate_calls_nobody_and_says_how_it_knows(
     assert "counted: prompt templates and rows of 2 LLM nodes" in before.out
     assert stand_in.stats().calls == 0
     record = run(project, env=env)
-    after = json.loads(project.run("run", "tiny", "--estimate", "--json", "--repeat", "2", env=env).out)
+    after = json.loads(project.run("run", "tiny", "--estimate", "--json", "--repeat", "3", env=env).out)
     assert after["prompt_tokens"] + after["completion_tokens"] == pytest.approx(2 * record["tokens"]["total"], abs=2)
     assert after["cost_usd"] == pytest.approx(2 * record["cost_usd"])
     assert after["basis"].startswith(f"from the run {record['id']}")
+
+
+def test_an_estimate_takes_off_the_lines_that_are_there_already(project: TinyProject, env: dict[str, str]) -> None:
+    record = run(project, env=env)
+    project.rows(*(f"Is number {n} the right one?" for n in range(ROWS + 3)))
+    found = json.loads(project.run("run", "tiny", "--estimate", "--json", env=env).out)
+    assert (found["lines"], found["cached"]) == (ROWS + 3, ROWS)
+    assert found["cost_usd"] == pytest.approx(record["cost_usd"] * 3 / ROWS)
+    assert f"{ROWS + 3} lines, {ROWS} of them cached: about" in project.run("run", "tiny", "--estimate", env=env).out
 
 
 def test_repeats_are_calls_of_their_own(project: TinyProject, stand_in: StandInProcess, env: dict[str, str]) -> None:

@@ -208,3 +208,8 @@ def test_a_file_that_defines_no_flow_is_refused(repository: Repository) -> None:
 def test_flows_are_found_outside_of_caches(repository: Repository) -> None:
     repository.write({"a/flow.flex.yaml": "entry: x:y", ".venv/b/flow.dag.yaml": DAG, "c/x.prompty": PROMPTY})
     assert find_flows(WorkingTree(Path(repository.root))) == ["a", "c", "flows/qa"]
+
+
+def test_ignored_folders_hold_no_flows(repository: Repository) -> None:
+    repository.write({"out/x/flow.dag.yaml": DAG, "a/.cache/b/flow.dag.yaml": DAG, ".gitignore": "/out/\n.cache/\n"})
+    assert find_flows(WorkingTree(Path(repository.root))) == ["flows/qa"]

@@ -36,6 +36,7 @@ class AzureRepos(Service):
 
     threads: list[dict[str, Any]] = field(default_factory=list)
     statuses: list[dict[str, Any]] = field(default_factory=list)
+    items: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, author: str, content: str, *, status: str, key: str | None) -> dict[str, Any]:
         """Let somebody open a thread."""
@@ -47,6 +48,19 @@ class AzureRepos(Service):
         }  # fmt: skip
         self.threads.append(thread)
         return thread
+
+    def add_item(self, author: str, tags: str, *, state: str = "To Do", description: str = "") -> dict[str, Any]:
+        """Let somebody open a work item."""
+        fields = {
+            "System.Id": 300 + len(self.items),
+            "System.Rev": 1,
+            "System.State": state,
+            "System.Tags": tags,
+            "System.Description": description,
+            "System.CreatedBy": {"id": author, "displayName": "Somebody"},
+        }
+        self.items.append({"id": fields["System.Id"], "rev": 1, "fields": fields})
+        return self.items[-1]
 
     def environment(self) -> dict[str, str]:
         """Give the variables of a job that runs for the pull request."""
@@ -111,8 +125,72 @@ class AzureRepos(Service):
         self.statuses.append(call.body)
         return Reply(200, {"id": len(self.statuses), **call.body})
 
+    def _states(self, _: Call) -> Reply:
+        names = {"To Do": "Proposed", "Doing": "InProgress", "Done": "Completed"}
+        return Reply(
+            200, {"value": [{"name": name, "color": "b2b2b2", "category": kind} for name, kind in names.items()]}
+        )
+
+    def _query(self, call: Call) -> Reply:
+        found = re.fullmatch(
+            r"SELECT \[System\.Id\] FROM WorkItems WHERE \[System\.TeamProject\] = @project "
+            r"AND \[System\.Tags\] CONTAINS '([^']+)' ORDER BY \[System\.Id\] DESC",
+            call.body["query"],
+        )
+        self.expect(found, f"query: {call.body['query']}")
+        wanted = found[1] if found else ""
+        # CONTAINS on tags matches whole tags, in any case.
+        tags = {
+            item["id"]: [tag.strip().lower() for tag in item["fields"]["System.Tags"].split(";")] for item in self.items
+        }
+        numbers = sorted((number for number, names in tags.items() if wanted.lower() in names), reverse=True)
+        limit = int(call.query.get("$top", "200"))
+        return Reply(200, {"queryType": "flat", "workItems": [{"id": number} for number in numbers[:limit]]})
+
+    def _list_items(self, call: Call) -> Reply:
+        numbers = [int(number) for number in call.query["ids"].split(",")]
+        self.expect(len(numbers) <= 200, "more than 200 work items")
+        wanted = call.query["fields"].split(",")
+        shown = [
+            {**item, "fields": {name: value for name, value in item["fields"].items() if name in wanted}}
+            for item in self.items
+            if item["id"] in numbers
+        ]
+        return Reply(200, {"count": len(shown), "value": shown})
+
+    def _create_item(self, call: Call, kind: str) -> Reply:
+        if kind != "Issue":
+            return Reply(404, {"message": "VS402323: Work item type does not exist in project", "typeKey": "NotFound"})
+        values = self._read_patch(call)
+        self.expect(set(values) == {"System.Title", "System.Description", "System.Tags"}, f"fields: {sorted(values)}")
+        item = self.add_item(ME, values["System.Tags"], description=values["System.Description"])
+        item["fields"]["System.Title"] = values["System.Title"]
+        return Reply(200, item)
+
+    def _update_item(self, call: Call, number: str) -> Reply:
+        item = next(one for one in self.items if one["id"] == int(number))
+        self.expect(item["fields"]["System.CreatedBy"]["id"] == ME, "somebody else's work item is changed")
+        values = self._read_patch(call)
+        if values.pop("/rev", item["rev"]) != item["rev"]:
+            return Reply(412, {"message": "VS403208: The work item has been changed.", "typeKey": "TestFailed"})
+        self.expect(set(values) <= {"System.Description", "System.State"}, f"fields: {sorted(values)}")
+        item["fields"].update(values)
+        item["rev"] += 1
+        return Reply(200, item)
+
+    def _read_patch(self, call: Call) -> dict[str, Any]:
+        self.expect(
+            call.headers["content-type"] == "application/json-patch+json", f"type {call.headers['content-type']}"
+        )
+        values = {}
+        for step in call.body:
+            self.expect(step["op"] in ("add", "test"), f"op {step['op']}")
+            values[step["path"].removeprefix("/fields/")] = step["value"]
+        return values
+
 
 _PULL_REQUEST = rf"/org/My%20Project/_apis/git/repositories/{REPOSITORY}/pullRequests/22"
+_WORK = r"/org/My%20Project/_apis/wit"
 _ROUTES: dict[tuple[str, str], Any] = {
     ("GET", "/org/_apis/connectionData"): AzureRepos._who,
     ("GET", rf"{_PULL_REQUEST}/threads"): AzureRepos._list,
@@ -120,4 +198,9 @@ _ROUTES: dict[tuple[str, str], Any] = {
     ("PATCH", rf"{_PULL_REQUEST}/threads/(\d+)"): AzureRepos._update,
     ("PATCH", rf"{_PULL_REQUEST}/threads/(\d+)/comments/(\d+)"): AzureRepos._update_comment,
     ("POST", rf"{_PULL_REQUEST}/statuses"): AzureRepos._status,
+    ("GET", rf"{_WORK}/workitemtypes/Issue/states"): AzureRepos._states,
+    ("POST", rf"{_WORK}/wiql"): AzureRepos._query,
+    ("GET", rf"{_WORK}/workitems"): AzureRepos._list_items,
+    ("POST", rf"{_WORK}/workitems/\$([A-Za-z%0-9]+)"): AzureRepos._create_item,
+    ("PATCH", rf"{_WORK}/workitems/(\d+)"): AzureRepos._update_item,
 }

@@ -40,6 +40,7 @@ class GitHub(Service):
     check_runs: list[dict[str, Any]] = field(default_factory=list)
     pulls: list[dict[str, Any]] = field(default_factory=list)
     reviews: list[dict[str, Any]] = field(default_factory=list)
+    issues: list[dict[str, Any]] = field(default_factory=list)
     page_size: int = 100
 
     def add(self, login: str, body: str) -> None:
@@ -48,6 +49,19 @@ class GitHub(Service):
         user = {"login": login, "id": 41898282, "type": "Bot" if login.endswith("[bot]") else "User"}
         url = f"{self.url}/repos/{REPOSITORY}/issues/comments/{number}"
         self.comments.append({"id": number, "url": url, "user": user, "body": body.replace("\n", "\r\n")})
+
+    def open_issue(self, login: str, body: str, *, title: str = "Something", is_pull: bool = False) -> dict[str, Any]:
+        """Let somebody open an issue."""
+        number = 11 + len(self.issues)
+        user = {"login": login, "id": 41898282, "type": "Bot" if login.endswith("[bot]") else "User"}
+        issue: dict[str, Any] = {
+            "id": 9_000 + number, "number": number, "title": title, "user": user, "state": "open", "state_reason": None,
+            "labels": [], "body": body.replace("\n", "\r\n"),
+        }  # fmt: skip
+        if is_pull:
+            issue["pull_request"] = {"url": f"{self.url}/repos/{REPOSITORY}/pulls/{number}"}
+        self.issues.append(issue)
+        return issue
 
     def environment(self, folder: Path) -> dict[str, str]:
         """Give the variables of a job that runs for the pull request."""
@@ -94,19 +108,46 @@ class GitHub(Service):
         return Reply(404, {"message": "Not Found", "status": "404"})
 
     def _list(self, call: Call) -> Reply:
+        return self._page(call, self.comments)
+
+    def _page(self, call: Call, items: list[dict[str, Any]]) -> Reply:
         page = int(call.query.get("page", "1"))
         size = min(int(call.query.get("per_page", "30")), self.page_size)
-        shown = self.comments[(page - 1) * size : page * size]
-        has_more = page * size < len(self.comments)
-        following = f'<{self.url}{call.path}?per_page={size}&page={page + 1}>; rel="next"'
+        shown = items[(page - 1) * size : page * size]
+        has_more = page * size < len(items)
+        others = "".join(f"&{key}={value}" for key, value in call.query.items() if key not in ("page", "per_page"))
+        following = f'<{self.url}{call.path}?per_page={size}&page={page + 1}{others}>; rel="next"'
         return Reply(200, shown, {"Link": following} if has_more else {})
+
+    def _list_issues(self, call: Call) -> Reply:
+        self.expect(call.query.get("state") in ("open", "closed", "all"), "state")
+        ordered = sorted(self.issues, key=lambda one: -int(one["number"]))
+        return self._page(call, [one for one in ordered if one["state"] == call.query["state"]])
+
+    def _create_issue(self, call: Call) -> Reply:
+        self.expect(set(call.body) == {"title", "body", "labels"}, f"fields of an issue: {sorted(call.body)}")
+        self.expect(0 < len(call.body["title"]) <= 256, "title")
+        if len(call.body["body"]) > 65_536:
+            return Reply(422, {"message": "Validation Failed", "errors": [{"code": "unprocessable", "field": "body"}]})
+        issue = self.open_issue(BOT, call.body["body"], title=call.body["title"])
+        issue["labels"] = [{"name": name} for name in call.body["labels"]]
+        return Reply(201, issue)
+
+    def _update_issue(self, call: Call, number: str) -> Reply:
+        issue = next(one for one in self.issues if one["number"] == int(number))
+        self.expect(issue["user"]["login"] == BOT and "pull_request" not in issue, "somebody else's issue is changed")
+        self.expect(set(call.body) <= {"body", "state", "state_reason"}, f"fields of an issue: {sorted(call.body)}")
+        self.expect(call.body.get("state", "closed") == "closed", "state")
+        self.expect(call.body.get("state_reason", "completed") in ("completed", "not_planned"), "state_reason")
+        issue.update({**call.body, "body": call.body.get("body", issue["body"]).replace("\n", "\r\n")})
+        return Reply(200, issue)
 
     def _list_reviews(self, _: Call) -> Reply:
         return Reply(200, self.reviews)
 
     def _list_pulls(self, call: Call) -> Reply:
         self.expect(call.query.get("state") == "open", "state")
-        return Reply(200, [one for one in self.pulls if one["head"]["label"] == call.query["head"]])
+        return Reply(200, [one for one in self.pulls if call.query.get("head") in (None, one["head"]["label"])])
 
     def _create(self, call: Call) -> Reply:
         if refused := self._refuse(call):
@@ -162,6 +203,9 @@ _ROUTES: dict[tuple[str, str], Any] = {
     ("PATCH", rf"/repos/{REPOSITORY}/issues/comments/(\d+)"): GitHub._update,
     ("GET", rf"/repos/{REPOSITORY}/actions/runs/99/approvals"): GitHub._list_reviews,
     ("GET", rf"/repos/{REPOSITORY}/pulls"): GitHub._list_pulls,
+    ("GET", rf"/repos/{REPOSITORY}/issues"): GitHub._list_issues,
+    ("POST", rf"/repos/{REPOSITORY}/issues"): GitHub._create_issue,
+    ("PATCH", rf"/repos/{REPOSITORY}/issues/(\d+)"): GitHub._update_issue,
     ("GET", rf"/repos/{REPOSITORY}/commits/([0-9a-f]{{40}})/check-runs"): GitHub._list_checks,
     ("POST", rf"/repos/{REPOSITORY}/check-runs"): GitHub._create_check,
     ("PATCH", rf"/repos/{REPOSITORY}/check-runs/(\d+)"): GitHub._update_check,

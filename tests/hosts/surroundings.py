@@ -19,6 +19,7 @@ def build_context(folder: Path, lines: list[str] | None = None, *, env: Mapping[
         folder=folder,
         env=env or {},
         write=written.append,
+        command=written.append,
         say=written.append,
         progress=ProgressDisplay(io.StringIO(), is_terminal=False),
         host=detect(env or {}),
@@ -30,6 +31,9 @@ def read_outputs(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     lines = iter(path.read_text(encoding="utf-8").splitlines())
     for line in lines:
+        if plain := re.fullmatch(r"([A-Za-z0-9_]+)=(.*)", line):
+            found[plain[1]] = plain[2]
+            continue
         name, delimiter = re.fullmatch(r"([A-Za-z0-9_]+)<<(\S+)", line).groups()  # type: ignore[union-attr]
         values: list[str] = []
         for value in lines:

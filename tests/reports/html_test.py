@@ -79,7 +79,8 @@ def test_the_page_loads_nothing_and_has_one_script_without_data(verdict: Verdict
     attributes = [name for _, given in page.elements for name in given]
     assert not {"src", "srcset", "style", "action", "formaction", "data"} & set(attributes)
     assert not [name for name in attributes if name.startswith("on")]
-    assert {link["href"] for link in page.all("a")} == {"#rows", "#findings", "#metrics", "#ran"}
+    ours = {"#rows", "#findings", "#metrics", "#ran"}
+    assert ours <= {link["href"] for link in page.all("a")} <= {*ours, "#scores", "#past"}
     assert len(page.all("script")) == len(page.all("style")) == 1
     assert SCRIPT.findall(render(verdict)) == SCRIPT.findall(render(build_verdict()))
 
@@ -222,3 +223,39 @@ def test_every_hostile_text_is_still_there_to_be_read() -> None:
     assert all(f'data-row="{number}"' in text for number in range(len(HOSTILE)))
     assert "[U+202E]nihton" not in text
     assert "[U+202E]gnihton[U+202C]" in text
+
+
+def test_how_scores_are_spread_is_drawn_said_in_words_and_listed() -> None:
+    text = render(failed_verdict())
+    assert 'aria-label="accuracy.grade, rows by score; 0: 6, baseline 2; 1: 12, baseline 18"' in text
+    assert "<title>baseline, 1: 18 rows</title>" in text
+    assert '<tr><th scope="row">1</th><td class="num">12</td><td class="num">18</td></tr>' in text
+    assert "2 rows without a score" in text
+
+
+def test_the_main_branch_over_time_ends_with_what_was_measured_now() -> None:
+    text = render(failed_verdict())
+    assert "accuracy.accuracy over 27 evaluations, 2025-12-05 to 2026-01-05; last 0.65" in text
+    assert "limit min 0.8; candidate from 2026-01-05 on" in text
+    assert "That was another environment than this one." in text
+
+
+def test_without_scores_and_without_a_history_there_is_no_empty_section() -> None:
+    text = render(build_verdict())
+    assert 'id="scores"' not in text
+    assert 'id="past"' not in text
+
+
+def test_what_a_line_took_and_the_run_in_the_cloud_are_shown() -> None:
+    ours = build_evaluation()
+    link = "https://ml.azure.com/runs/one?wsid=/subscriptions/1"
+    run = dataclasses.replace(ours.run, latency_s={"p50": 0.5, "p95": 1.25}, link=link)
+    text = render(build_verdict(candidate=dataclasses.replace(ours, run=run)))
+    assert "<dt>Latency p95 per line</dt><dd>1.25 s</dd>" in text
+    assert f'<a href="{link}" rel="noreferrer">The run in the cloud</a>' in text
+
+
+def test_a_comparison_by_numbers_alone_counts_no_rows() -> None:
+    text = render(failed_verdict(compares_rows=False, flipped=()))
+    assert "<dt>Regressed</dt>" not in text
+    assert "Against origin/main: numbers only, no rows." in text

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmops.reports.plain_text import defuse_log_commands, reveal, shorten, show, show_line
+from llmops.reports.plain_text import defuse_log_commands, defuse_output, reveal, shorten, show, show_line
 from tests.reports.hostile import HOSTILE
 
 XML_TEXT = re.compile("[\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
@@ -41,6 +42,29 @@ def test_nothing_that_a_runner_obeys_is_left() -> None:
     for line in defuse_log_commands("\n".join(HOSTILE)).split("\n"):
         assert not line.lstrip().startswith("::")
         assert not re.search(r"##(vso)?\[", line)
+
+
+@pytest.mark.parametrize(
+    "text", ["\r::error::x", "a\r\n \t::error::x", "\u2003::error::x", "##VSO[task.x]", "a ##[error]"]
+)
+def test_a_runner_ends_lines_and_reads_commands_in_its_own_way(text: str) -> None:
+    for line in re.split("[\r\n]", defuse_log_commands(text)):
+        assert not line.lstrip().startswith("::")
+        assert not re.search(r"##(vso)?\[", line, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_document_for_machines_is_defused_and_means_the_same(indent: int | None) -> None:
+    document = {"answers": [*HOSTILE, "##vso[task.setvariable variable=x]y", "::error::x"]}
+    for ensure_ascii in (True, False):
+        written = defuse_output(json.dumps(document, indent=indent, ensure_ascii=ensure_ascii))
+        assert json.loads(written) == document
+        assert not re.search(r"##(vso)?\[", written)
+        assert not [line for line in re.split("[\r\n]", written) if line.lstrip().startswith("::")]
+
+
+def test_a_text_that_only_begins_like_a_document_is_defused_as_text() -> None:
+    assert defuse_output("[x]\n::error::x ##[y]") == "[x]\n: :error::x # #[y]"
 
 
 def test_ordinary_text_is_not_touched_by_defusing() -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import pytest
 
 from llmops.records import FlowRef
 from llmops.reports.summary import (
+    cloud_link,
     count_measured,
     describe_changes,
     describe_commit,
     describe_findings,
     describe_outcome,
     describe_rows,
+    describe_usage,
     findings_to_read,
     limit_number,
     notes_of,
@@ -102,3 +105,37 @@ def test_rows_are_shown_once_and_worst_first() -> None:
 def test_lost_rows_are_counted_and_a_finding_without_a_message_still_speaks() -> None:
     assert count_measured(dataclasses.replace(ACCURACY, unmeasured=2)) == "20, 2 unmeasured"
     assert say(build_finding()) == "accuracy: min 0.8: passed"
+
+
+def test_what_a_line_took_stands_beside_the_baselines() -> None:
+    ours = build_evaluation()
+    run = replace(ours.run, latency_s={"p50": 0.5, "p95": 1.25}, tokens={"total": 400}, cost_usd=0.02)
+    theirs = replace(ours.run, latency_s={"p50": 0.4, "p95": 1.0}, tokens={}, cost_usd=None)
+    verdict = build_verdict(candidate=replace(ours, run=run), baseline=replace(ours, run=theirs))
+    assert [(one.name, one.candidate, one.baseline) for one in describe_usage(verdict)] == [
+        ("latency p50", "0.5 s", "0.4 s"),
+        ("latency p95", "1.25 s", "1 s"),
+        ("tokens", "20", ""),
+        ("cost", "$0.001", ""),
+    ]
+
+
+def test_what_is_not_known_of_a_line_is_left_out() -> None:
+    run = replace(build_evaluation().run, tokens={}, cost_usd=None, latency_s={})
+    assert describe_usage(build_verdict(candidate=replace(build_evaluation(), run=run))) == []
+
+
+@pytest.mark.parametrize(
+    ("link", "is_shown"),
+    [
+        ("https://ml.azure.com/prompts/flow/bulkrun/run/a-b_c/details?wsid=/subscriptions/1", True),
+        ("https://ml.azure.com.evil.example/run", False),
+        ("https://evil.example/https://ml.azure.com/", False),
+        ("https://ml.azure.com/a)](https://evil.example/", False),
+        ("https://ml.azure.com@evil.example/", False),
+        ("javascript:alert(1)", False),
+        ("", False),
+    ],
+)
+def test_a_run_in_the_cloud_is_linked_only_where_the_studio_is(link: str, *, is_shown: bool) -> None:
+    assert cloud_link(replace(build_evaluation().run, link=link)) == (link if is_shown else "")

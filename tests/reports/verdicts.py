@@ -6,8 +6,18 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from llmops.core.distribution import Distribution
 from llmops.core.metrics import Finding, Metric, RowStatus
-from llmops.records import DatasetRef, EvaluationRecord, FlowRef, RowComparison, RowView, RunRecord, VerdictRecord
+from llmops.records import (
+    DatasetRef,
+    EvaluationRecord,
+    FlowRef,
+    PastValue,
+    RowComparison,
+    RowView,
+    RunRecord,
+    VerdictRecord,
+)
 from tests.reports.hostile import HOSTILE
 
 ACCURACY = Metric(
@@ -159,11 +169,36 @@ def failed_verdict(**fields: Any) -> VerdictRecord:
             "improved": 1,
             "worst": worst,
             "flipped": flipped,
+            "distributions": DISTRIBUTIONS,
+            "past": PAST,
+            "past_environment": "prod",
             "stand_in": True,
             **fields,
         }
     )
 
+
+DISTRIBUTIONS = (
+    Distribution(
+        name="accuracy.grade", edges=(0.0, 1.0), is_discrete=True, candidate=(6, 12), baseline=(2, 18), missing=2
+    ),
+    Distribution(
+        name="accuracy.similarity",
+        edges=[at / 20 for at in range(21)],
+        is_discrete=False,
+        candidate=(0, 0, 1, 0, 0, 2, 0, 1, 0, 0, 0, 1, 2, 3, 0, 2, 3, 1, 0, 2),
+        baseline=(0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 1, 3, 2, 2, 4, 3, 1, 2),
+    ),
+)
+PAST = tuple(
+    PastValue(
+        metric="accuracy.accuracy",
+        value=0.85 + 0.05 * (day % 3) / 2,
+        at=f"2025-12-{day:02}T03:17:00+00:00",
+        interval=(0.66 + 0.05 * (day % 3) / 2, 0.95),
+    )
+    for day in range(5, 31)
+)
 
 FAILED_FINDINGS = (
     build_finding(outcome="fail", value=0.65, message="accuracy is 0.65, below the minimum of 0.8."),
@@ -223,3 +258,30 @@ def hostile_verdict() -> VerdictRecord:
         flipped=flipped,
         notes=HOSTILE,
     )
+
+
+def weighed_verdict(**fields: Any) -> VerdictRecord:
+    """Build a verdict on limits with confidence: a change that is not decided, and an approximate one that failed."""
+    weighed = {"confidence": 0.95, "rule": "exact paired test", "is_guaranteed": True}
+    undecided = build_finding(
+        limit="max_regression 0.05 with 95 % confidence",
+        outcome="inconclusive",
+        baseline=0.95,
+        difference=-0.05,
+        interval=(-0.2, 0.04),
+        p_pass=0.31,
+        p_fail=0.6,
+        p_adjusted=1.0,
+        bounds=(-0.2031, 0.0502),
+        power="20 rows: fails a true change of -0.4, can never pass it in 80 % of runs",
+        **weighed,
+    )
+    failed = build_finding(
+        limit="max 0.5 with 95 % confidence",
+        outcome="fail",
+        p_pass=1.0,
+        p_fail=1e-9,
+        p_adjusted=2e-9,
+        **{**weighed, "rule": "t test", "is_guaranteed": False},
+    )
+    return build_verdict(outcome="fail", exit_code=10, findings=(undecided, failed, build_finding()), **fields)

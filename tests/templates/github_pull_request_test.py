@@ -2,55 +2,30 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
+import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.hosts.github_double import FORBIDDEN, NUMBER, REPOSITORY, TOKEN, GitHub
-from tests.hosts.rest_double import serve
-from tests.projects import TinyProject, make_project
+from tests.projects import TinyProject
+from tests.templates.changes import HOSTILE, break_answers, commit_on_branch
 from tests.templates.expressions import Expressions
 from tests.templates.github_runner import Runner, commands_in
 
 pytestmark = pytest.mark.slow
 
 WORKFLOW = ".github/workflows/llmops-pull-request.yml"
-HOSTILE = (
-    "\"; echo pwned > pwned; $(touch pwned) `touch pwned` ${{ secrets.X }} '\n::error::pwned\n##vso[task.complete]"
-)
-
-
-@pytest.fixture(scope="module")
-def expressions(node: Path, node_packages: Path) -> Iterator[Expressions]:
-    found = Expressions(node, node_packages)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> TinyProject:
-    (tmp_path / "origin").mkdir()
-    return make_project(tmp_path / "origin")
-
-
-@pytest.fixture
-def github() -> Iterator[GitHub]:
-    service = GitHub()
-    with serve(service):
-        yield service
 
 
 def open_pull_request(
     root: Path, tmp_path: Path, expressions: Expressions, project: TinyProject, github: GitHub, *, title: str = "change"
 ) -> Runner:
     """Commit what changed on a branch, and build the run that GitHub would start for it."""
-    git = ["git", "-C", str(project.root)]
-    subprocess.run([*git, "switch", "-q", "-c", "feature"], check=True)
-    project.commit("change")
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    commit = commit_on_branch(project)
     head: dict[str, Any] = {"sha": commit, "ref": title, "repo": {"full_name": REPOSITORY}}
     event = {"pull_request": {"number": NUMBER, "title": title, "body": title, "head": head}}
     context = {
@@ -78,11 +53,6 @@ def open_pull_request(
 @pytest.fixture
 def change(root: Path, tmp_path: Path, expressions: Expressions, project: TinyProject, github: GitHub) -> Any:
     return lambda **more: open_pull_request(root, tmp_path, expressions, project, github, **more)
-
-
-def break_answers(project: TinyProject) -> None:
-    """Let the flow answer every question wrongly."""
-    project.replace("flows/answer/answer.py", "[::-1]", "[::-2]")
 
 
 def test_a_good_change_is_green_and_commented(change: Any, project: TinyProject, github: GitHub) -> None:
@@ -134,12 +104,36 @@ def test_a_second_push_updates_the_comment(
     project.write("README.md", "words")
     change().run(WORKFLOW)
     break_answers(project)
-    git = ["git", "-C", str(project.root)]
-    subprocess.run([*git, "branch", "-m", "feature", "first"], check=True)
     again = open_pull_request(root, tmp_path / "again", expressions, project, github)
     again.run(WORKFLOW)
     assert len(github.comments) == 1
     assert "tiny: failed" in github.comments[0]["body"]
+
+
+def test_jobs_that_are_run_again_give_the_recorded_verdict_without_asking_the_flow_again(
+    change: Any, project: TinyProject, github: GitHub
+) -> None:
+    project.rows(*(f"other question {number}" for number in range(20)))
+    first = change()
+    first.run(WORKFLOW)
+    again = replace(first, github={**first.github, "run_attempt": "2"}, jobs={})
+    assert again.run(WORKFLOW)["report"] == "success"
+    assert len(github.comments) == 1
+    (check,) = again.jobs["check"]
+    assert check.restored[0].startswith(f"llmops-lines-{NUMBER}-Linux-tiny-")
+    verdict = json.loads((again.folder / "artifacts/llmops-check-tiny/verdict.json").read_text(encoding="utf-8"))
+    assert verdict["candidate"]["run"]["cached"] == 20
+
+
+def test_a_pull_request_saves_no_cache_that_a_trusted_run_or_another_one_restores(
+    change: Any, project: TinyProject
+) -> None:
+    project.rows("other question")
+    runner = change()
+    runner.run(WORKFLOW)
+    saved = [path.name for path in runner.caches.iterdir()]
+    assert saved
+    assert all(re.match(rf"llmops-(lines|packages)-{NUMBER}-", name) for name in saved)
 
 
 def test_hostile_text_in_title_branch_and_answers_does_nothing(

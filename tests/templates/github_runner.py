@@ -2,7 +2,7 @@
 
 Expressions are GitHub's own. Doubles, which refuse inputs that the pinned version does not have: checkout (a real clone),
 setup-python (a `python` on the path that answers the installation of the driver with the driver under test), cache (kept
-in a folder), the two artifact actions (kept in a folder), azure/login (only noted). There is no sandbox, no image, no
+in a folder), the two artifact actions (kept in a folder), azure/login (only noted). An environment's reviewers are a list of those who refuse. There is no sandbox, no image, no
 time limit, and permissions are looked at, not enforced.
 """
 
@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -48,6 +48,8 @@ class Job:
     summary: str = ""
     outputs: dict[str, str] = field(default_factory=dict)
     secrets_seen: set[str] = field(default_factory=set)
+    logins: list[str] = field(default_factory=list)
+    restored: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -65,6 +67,10 @@ class Runner:
         origin: repository to check out; commit: the commit of it.
         github: the context of that name; event goes to the event file.
         env: more environment variables of every step, as the runner sets them.
+        vars: the context of that name.
+        rejected: environments whose reviewers refuse.
+        state: folder that stands for the cloud: registry and endpoints of the local backend, shared by all jobs.
+        other_runs: number of a run to the folder of its artifacts.
     """
 
     root: Path
@@ -75,13 +81,24 @@ class Runner:
     github: dict[str, Any]
     inputs: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    vars: Mapping[str, str] = field(default_factory=dict)
+    rejected: Sequence[str] = ()
+    state: Path | None = None
+    other_runs: Mapping[int, Path] = field(default_factory=dict)
     jobs: dict[str, list[Job]] = field(default_factory=dict)
 
+    @property
+    def caches(self) -> Path:
+        """The folder of the repository's caches, beside the folders of its runs."""
+        return self.folder.parent / "caches"
+
     def run(self, workflow: str) -> dict[str, str]:
-        """Run a workflow file; give each job's result."""
+        """Run a workflow file; give each job's result. A job is `rejected` when its environment was not released."""
         document = yaml.safe_load((self.root / workflow).read_text(encoding="utf-8"))
         declared = document[True]["workflow_call"]["inputs"]
         assert set(self.inputs) <= set(declared), "an input that the workflow does not have"
+        missing = {name for name, about in declared.items() if about.get("required")} - set(self.inputs)
+        assert not missing, f"inputs that the workflow needs: {missing}"
         inputs = {name: self.inputs.get(name, about.get("default")) for name, about in declared.items()}
         results: dict[str, str] = {}
         needs: dict[str, Any] = {}
@@ -91,12 +108,12 @@ class Runner:
                 "github": self.github,
                 "inputs": inputs,
                 "needs": {need: needs[need] for need in wanted},
-                "vars": {},
+                "vars": self.vars,
             }
             states = {results[need] for need in wanted}
             status = {
                 "success": states <= {"success"},
-                "failure": "failure" in states,
+                "failure": bool(states & {"failure", "rejected"}),
                 "always": True,
                 "cancelled": False,
             }
@@ -108,6 +125,8 @@ class Runner:
         return results
 
     def _run_legs(self, name: str, job: Mapping[str, Any], contexts: dict[str, Any]) -> str:
+        if self.expressions.fill(job.get("environment"), contexts) in self.rejected:
+            return "rejected"
         legs: list[Any] = [{}]
         if "strategy" in job:
             matrix = self.expressions.fill(job["strategy"]["matrix"], contexts)
@@ -128,7 +147,7 @@ class _JobRun:
         self.job = job
         self.contexts = contexts
         self.done = Job(name)
-        self.folder = runner.folder / f"{name}-{leg}"
+        self.folder = runner.folder / f"{name}-{leg}-{runner.github.get('run_attempt', '1')}"
         self.workspace = self.folder / "workspace"
         self.tools = self.folder / "tools"
         self.temp = self.folder / "temp"
@@ -137,12 +156,14 @@ class _JobRun:
         self.steps: dict[str, Any] = {}
         self.numbers = itertools.count()
         self.env: dict[str, str] = {}
+        self.caches: list[tuple[str, Path]] = []
 
     def run(self) -> Job:
         self.contexts["runner"] = {"temp": str(self.temp), "os": "Linux"}
         self.contexts["steps"] = self.steps
         self.env = {key: str(value) for key, value in self._fill(self.job.get("env", {})).items()}
         self._run_steps(self.job["steps"], self.contexts, None)
+        self.save_caches()
         declared = self.job.get("outputs", {})
         self.done.outputs = {name: str(value) for name, value in self._fill(declared).items()}
         return self.done
@@ -224,7 +245,9 @@ class _JobRun:
             [*git, "fetch", "-q", *depth, "origin", "+refs/heads/*:refs/remotes/origin/*"],
             [*git, "checkout", "-q", "--detach", self.runner.commit],
         ]
-        return all(subprocess.run(command, check=False).returncode == 0 for command in commands)
+        done = all(subprocess.run(command, check=False).returncode == 0 for command in commands)
+        link_state(self.runner.state, self.workspace)
+        return done
 
     def setup_python(self, _: dict[str, Any]) -> bool:
         """Put a `python` on the path that knows the driver under test."""
@@ -237,17 +260,26 @@ class _JobRun:
     def cache(self, given: dict[str, Any]) -> bool:
         """Restore the newest entry of the first key that begins so."""
         assert "," not in given["key"] and len(given["key"]) <= 512
-        kept = self.runner.folder / "cache"
+        self.caches.append((given["key"], self.workspace / given["path"]))
         for prefix in [given["key"], *given.get("restore-keys", "").split()]:
-            found = sorted(kept.glob(f"{prefix}*"))
+            found = sorted(self.runner.caches.glob(f"{prefix}*"), key=lambda path: path.stat().st_mtime_ns)
             if found:
-                shutil.copy(found[-1], self.workspace / given["path"])
+                self.done.restored.append(found[-1].name)
+                copy_into(found[-1], self.workspace / given["path"])
                 return True
         return True
 
+    def save_caches(self) -> None:
+        """Save what the steps left, as the action does at the end of a job that succeeded; an entry never changes."""
+        self.runner.caches.mkdir(exist_ok=True)
+        for key, path in self.caches:
+            if self.done.result == "success" and path.exists() and not (self.runner.caches / key).exists():
+                copy_into(path, self.runner.caches / key)
+
     def upload(self, given: dict[str, Any]) -> bool:
         """Keep files under a name that is new, unless it may be overwritten."""
-        assert not set(given["name"]) & set('":<>|*?\\/\r\n')
+        if set(given["name"]) & set('":<>|*?\\/\r\n'):
+            return False
         target = self.runner.folder / "artifacts" / given["name"]
         assert not target.exists() or given.get("overwrite") is True
         shutil.rmtree(target, ignore_errors=True)
@@ -257,15 +289,16 @@ class _JobRun:
 
     def download(self, given: dict[str, Any]) -> bool:
         """Give each artifact whose name fits a folder of its own."""
-        kept = self.runner.folder / "artifacts"
+        own = self.runner.folder / "artifacts"
+        kept = self.runner.other_runs[int(given["run-id"])] if "run-id" in given else own
         for artifact in sorted(kept.iterdir()) if kept.is_dir() else []:
             if fnmatch(artifact.name, given["pattern"]):
-                shutil.copytree(artifact, Path(given["path"]) / artifact.name)
+                shutil.copytree(artifact, Path(given["path"]) / artifact.name, symlinks=True)
         return True
 
     def login(self, given: dict[str, Any]) -> bool:
         """Note that the job logs in."""
-        self.done.log.append(f"logged in as {given['client-id']}")
+        self.done.logins.append(given["client-id"])
         return True
 
 
@@ -277,6 +310,24 @@ _DOUBLES: Mapping[str, Callable[[_JobRun, dict[str, Any]], bool]] = {
     "actions/download-artifact": _JobRun.download,
     "azure/login": _JobRun.login,
 }
+
+
+def link_state(state: Path | None, workspace: Path) -> None:
+    """Let every job see the same registry and endpoints, as a cloud's would be."""
+    for name in ("registry", "endpoints") if state else ():
+        assert state is not None
+        (state / name).mkdir(parents=True, exist_ok=True)
+        (workspace / ".llmops").mkdir(exist_ok=True)
+        (workspace / ".llmops" / name).symlink_to(state / name)
+
+
+def copy_into(source: Path, target: Path) -> None:
+    """Copy a file or a folder."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy(source, target)
 
 
 def commands_in(job: Job) -> Iterator[str]:

@@ -40,6 +40,13 @@ DEFECTS = [
     ("shellcheck and scripts", SETUP, "        ln -sf", "        true\n        ln -sf", "4 lines of shell"),
     ("our rules", PULL_REQUEST, "@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7", "neither pinned"),
     ("our rules", PULL_REQUEST, "    timeout-minutes: 15\n", "", "no time limit"),
+    (
+        "our rules",
+        PULL_REQUEST,
+        "      contents: read # to check out\n    strategy:",
+        "      contents: write\n    strategy:",
+        "reads a cache that a pull request may have written",
+    ),
     ("our rules", PULL_REQUEST, "    permissions:\n      contents: read # to check out\n", "", "permissions"),
 ]
 

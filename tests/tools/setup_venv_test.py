@@ -5,12 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
 
 from tests.environments import Workshop
-from tools.setup_venv import LEVELS, STATE, Pip, SetupError, digest_of, run
+from tools.setup_venv import LEVELS, STATE, Pip, SetupError, compile_bytecode, digest_of, python_of, run
 
 FILES = ("Makefile", "pyproject.toml", "README.md", "LICENSE")
 
@@ -43,6 +44,19 @@ def imports_from(python: Path) -> str:
     folder = python.parent  # not the working directory: there lies another llmops
     found = subprocess.run([python, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     return found.stdout.strip()
+
+
+def test_what_workers_import_is_compiled_even_where_python_may_not_write_bytecode(
+    checkout: Path, tmp_path: Path
+) -> None:
+    venv.create(tmp_path / "venv")
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    executor = packages / "promptflow" / "executor"
+    executor.mkdir(parents=True)
+    (executor / "__init__.py").touch()
+    compile_bytecode(checkout, python_of(tmp_path / "venv"), {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+    for module in (executor / "__init__.py", checkout / "llmops" / "errors.py"):
+        assert list((module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"))
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
-// Checks workflows and actions with GitHub's own language service: node github.mjs PACKAGES ROOT FILE…
+// Checks workflows and actions with GitHub's own language service: node github.mjs PACKAGES TEMPLATES ROOT FILE…
+// What they call in another repository is read from TEMPLATES, the repository that holds our workflows.
 // Prints one line for each finding; its exit code says whether there is one.
 import "./json_loader.mjs";
 import { readFileSync } from "node:fs";
@@ -6,7 +7,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const [packages, root, ...files] = process.argv.slice(2);
+const [packages, templates, root, ...files] = process.argv.slice(2);
 const require = createRequire(pathToFileURL(join(packages, "package.json")));
 const load = (name) => import(pathToFileURL(join(packages, "node_modules", name)));
 const { validate } = await load("@actions/languageservice/dist/index.js");
@@ -15,7 +16,8 @@ const known = JSON.parse(readFileSync(new URL("actions.json", import.meta.url)))
 
 const fileProvider = {
   async getFileContent(reference) {
-    return { name: reference.path, content: readFileSync(join(root, reference.path.replace(/^\$\//, "")), "utf8") };
+    const place = "repository" in reference ? templates : root;
+    return { name: reference.path, content: readFileSync(join(place, reference.path.replace(/^\$\//, "")), "utf8") };
   },
 };
 const actionsMetadataProvider = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import re
 import secrets
 import shutil
 import time
@@ -16,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from llmops.backends.local.packages import copy_package, verify_package
 from llmops.backends.local.serving import captured, request_log
 from llmops.backends.local.serving.places import STATE, Places
 from llmops.backends.local.serving.router_process import (
@@ -28,16 +26,16 @@ from llmops.backends.local.serving.router_process import (
 )
 from llmops.backends.local.serving.settings import read_settings
 from llmops.backends.local.serving.store import EndpointStore, KeyName, StoredDeployment, StoredEndpoint
+from llmops.backends.packages import copy_package, verify_package
 from llmops.backends.protocols import Answer, CapturedAnswer, DeploymentRequest
 from llmops.config.connections import ResolvedConnection, expand_variables, resolve_connections
 from llmops.config.model import Environment
-from llmops.core.endpoint import NAME_PATTERN, Deployment, DeploymentStatus, Endpoint, Lease, Window, is_valid_split
+from llmops.core.endpoint import Deployment, DeploymentStatus, Endpoint, Lease, Window, require_name, require_split
 from llmops.engine.models import direct_values
 from llmops.errors import DeadlineError, TransientError, UsageError
 
 _TEXT_LIMIT = 2000
 _ERROR = 400
-_MIRROR_LIMIT = 100
 _REMOVAL_S = 300.0
 _REMINDER_S = 5.0
 _NOT_RUNNING = "the endpoint is not running; `llmops endpoint start {}` starts it"
@@ -68,7 +66,7 @@ class LocalEndpoints:
     def acquire_lease(self, endpoint: str, *, token: str, owner: str, link: str, duration_s: float) -> Lease:
         """See `Endpoints.acquire_lease`."""
         now = self.now()
-        lease = Lease(endpoint=_valid(endpoint), token=token, owner=owner, link=link, expires_at=now + duration_s)
+        lease = Lease(endpoint=require_name(endpoint), token=token, owner=owner, link=link, expires_at=now + duration_s)
         return self._store.acquire_lease(lease, now=now)
 
     def renew_lease(self, lease: Lease, *, duration_s: float) -> Lease:
@@ -108,7 +106,7 @@ class LocalEndpoints:
 
     def ensure_endpoint(self, endpoint: str, *, tags: Mapping[str, str]) -> None:
         """See `Endpoints.ensure_endpoint`."""
-        self._store.ensure(_valid(endpoint), environment=self.environment.name, tags=tags)
+        self._store.ensure(require_name(endpoint), environment=self.environment.name, tags=tags)
 
     def update_endpoint(
         self,
@@ -119,14 +117,14 @@ class LocalEndpoints:
         tags: Mapping[str, str | None] | None = None,
     ) -> None:
         """See `Endpoints.update_endpoint`."""
-        _judge_split(endpoint, traffic, mirror)
+        require_split(endpoint, traffic, mirror)
         self._store.update(endpoint, traffic=traffic, mirror=mirror, tags=tags)
         if traffic is not None or mirror is not None:
             self._tell(endpoint)
 
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """See `Endpoints.create_deployment`."""
-        where = f"endpoint '{endpoint}', deployment '{_valid(request.name)}'"
+        where = f"endpoint '{endpoint}', deployment '{require_name(request.name)}'"
         read_settings(request.settings, where)
         private = self._private(request.connections, request.environment_variables)
         stored = self.stored(endpoint).deployments.get(request.name)
@@ -203,7 +201,7 @@ class LocalEndpoints:
 
     def places(self, endpoint: str) -> Places:
         """Return where an endpoint's files are."""
-        return Places(self.folder / _valid(endpoint))
+        return Places(self.folder / require_name(endpoint))
 
     def stored(self, endpoint: str) -> StoredEndpoint:
         """Return an endpoint as it is to be.
@@ -339,35 +337,6 @@ def read_tail(path: Path, lines: int) -> str:
             return "".join(deque(handle, maxlen=lines))
     except FileNotFoundError:
         return ""
-
-
-def _valid(name: str) -> str:
-    if not re.fullmatch(NAME_PATTERN, name):
-        raise UsageError.of(
-            "not a name for an endpoint or a deployment",
-            found=f"'{name}'",
-            expected="3 to 32 lower-case letters, digits and hyphens, a letter first, no hyphen last",
-        )
-    return name
-
-
-def _judge_split(endpoint: str, traffic: Mapping[str, int] | None, mirror: Mapping[str, int] | None) -> None:
-    if traffic is not None and not is_valid_split(traffic):
-        raise UsageError.of(
-            "not a traffic split",
-            where=f"endpoint '{endpoint}'",
-            found=str(dict(traffic)),
-            expected="whole percents with the sum 0 or 100",
-        )
-    if mirror is not None and (
-        len(mirror) > 1 or not all(type(p) is int and 0 < p <= _MIRROR_LIMIT for p in mirror.values())
-    ):
-        raise UsageError.of(
-            "not a mirror",
-            where=f"endpoint '{endpoint}'",
-            found=str(dict(mirror)),
-            expected=f"nothing, or one deployment with 1 to {_MIRROR_LIMIT} percent",
-        )
 
 
 def _observed(stored: StoredDeployment, described: Mapping[str, Any], missing: str) -> Deployment:

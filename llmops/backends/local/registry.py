@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from llmops.backends.local.packages import MANIFEST, copy_package, digest_of, verify_package
+from llmops.backends.packages import MANIFEST, copy_package, digest_of, verify_package
 from llmops.config.model import NAME
 from llmops.errors import UsageError
 from llmops.records import read_record, write_record

@@ -3,59 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import json
-import posixpath
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from llmops.backends.local.workers import find_python, worker_spec
-from llmops.backends.protocols import FlowSource, Progress, RunRequest
+from llmops.backends.line_counts import LineCounts
+from llmops.backends.local.loaded import LoadedFlow, LoadedFlows
+from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lines, slug_of, takes_failed_lines
+from llmops.backends.protocols import Progress, RunLog, RunRequest
+from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
-from llmops.config.data import read_rows
+from llmops.config.images import with_digests, with_places
 from llmops.core.documents import to_json
-from llmops.core.mapping import ColumnMapping, all_columns, apply, complete, parse_mapping
+from llmops.core.latency import summarize_latency
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
-from llmops.engine.gateway.process import Account
 from llmops.engine.lines import LineRunner, Task
+from llmops.engine.loop import Loop
 from llmops.engine.models import ModelServices
-from llmops.engine.worker_process import WorkerSpec
 from llmops.errors import LlmopsError, UsageError
-from llmops.flows.baseline import temporary_copy
-from llmops.records import (
-    Line,
-    LineError,
-    ModelCalls,
-    RunRecord,
-    line_from_json,
-    read_record,
-    write_record,
-    write_stream,
-)
+from llmops.records import Line, LineError, ModelCalls, RunRecord
 
 AGGREGATION_TIMEOUT_S = 3600.0
 MISSES_SHOWN = 5
+MOST_ROWS_RESAMPLED = 5000
 
 
-class PlannedLine(NamedTuple):
-    """A line that the request asks for; `error` is set when its inputs cannot be formed."""
-
-    row: int
-    repeat: int
-    inputs: Mapping[str, Any]
-    key: str
-    error: LineError | None = None
-
-
-@dataclass(frozen=True)
 class LocalRuns:
-    """`Runs` on the embedded engine.
+    """`Runs` on the embedded engine; what a run loads is there for the next one, until `close`.
 
     Args:
         state: the project's `.llmops/` folder.
@@ -63,39 +42,71 @@ class LocalRuns:
         services: knows how a worker reaches the models.
     """
 
-    state: Path
-    cache: LineCache
-    services: ModelServices
+    def __init__(self, state: Path, cache: LineCache, services: ModelServices) -> None:
+        self.state = state
+        self.cache = cache
+        self.services = services
+        self.loaded = LoadedFlows(state, services)
+        self._loop = Loop()
 
     def run(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord | LlmopsError]:
         """See `Runs.run`."""
-        return asyncio.run(self._run_all(requests, progress))
+        self.loaded.announce(requests)
+        return self._loop.run(self._run_all(requests, progress))
+
+    def close(self) -> None:
+        """End all workers."""
+        try:
+            self._loop.run(self.loaded.close())
+        finally:
+            self._loop.close()
+
+    @property
+    def recorded(self) -> RecordedRuns:
+        """The records and lines of the project."""
+        return RecordedRuns(self.state)
+
+    def count_missing(self, request: RunRequest) -> int:
+        """See `KeepsLines.count_missing`; for a run of a flow itself."""
+        return self._loop.run(self._count_missing(request))
+
+    async def _count_missing(self, request: RunRequest) -> int:
+        job = _Job(request=request, runs=self, progress=_NoProgress(), target=None)
+        return sum(1 for _ in job.missing())
 
     def lines(self, run: RunRecord) -> Iterator[Line]:
         """See `Runs.lines`."""
-        path = self.folder(run.id) / "lines.jsonl"
-        try:
-            with path.open(encoding="utf-8") as handle:
-                for text in handle:
-                    yield line_from_json(text)
-        except FileNotFoundError:
-            raise UsageError.of(
-                "the run's lines are missing", where=str(path), fix="Run the same command again."
-            ) from None
+        return self.recorded.lines(run)
 
     def find(self, run_id: str) -> RunRecord | None:
         """See `Runs.find`."""
-        path = self.folder(run_id) / "run.json"
-        return read_record(path, RunRecord) if path.exists() else None
+        return self.recorded.find(run_id)
 
     def list_all(self) -> Sequence[RunRecord]:
         """See `Runs.list_all`."""
-        records = [read_record(path, RunRecord) for path in (self.state / "runs").glob("*/run.json")]
-        return sorted(records, key=lambda record: record.ended_at, reverse=True)
+        return self.recorded.list_all()
 
-    def folder(self, run_id: str) -> Path:
-        """Return the folder that holds a run's record and lines."""
-        return self.state / "runs" / run_id
+    def read_log(self, run_id: str) -> RunLog:
+        """See `Runs.read_log`; a run shows up here once it has ended."""
+        return self.recorded.read_log(run_id)
+
+    def submit(self, requests: Sequence[RunRequest]) -> Sequence[RunRecord]:
+        """See `Runs.submit`; nothing of this machine runs unwatched."""
+        del requests
+        raise UsageError.of(
+            "the backend 'local' runs only while it is watched",
+            where="--detach",
+            fix="Leave --detach out, or name an environment of the backend azure.",
+        )
+
+    def wait(self, run_id: str, progress: Progress) -> RunRecord:
+        """See `Runs.wait`; a run that is known here has ended."""
+        del progress
+        return self.recorded.require(run_id)
+
+    def cancel(self, run_id: str) -> None:
+        """See `Runs.cancel`; a run that is known here has ended."""
+        self.recorded.require(run_id)
 
     async def _run_all(self, requests: Sequence[RunRequest], progress: Progress) -> Sequence[RunRecord | LlmopsError]:
         jobs: dict[int, _Job] = {}
@@ -109,7 +120,16 @@ class LocalRuns:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await asyncio.gather(*(job.close() for job in jobs.values()))
+
+
+class _NoProgress:
+    """Where nothing runs."""
+
+    def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass(eq=False)
@@ -123,9 +143,7 @@ class _Job:
     record: asyncio.Future[RunRecord | LlmopsError] = field(init=False)
     works: asyncio.Event = field(default_factory=asyncio.Event)
     _target: RunRecord | None = None
-    _runner: LineRunner | None = None
-    _account: Account | None = None
-    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _loaded: LoadedFlow | None = None
     _done: int = 0
     _failed: int = 0
     _unmeasured: int = 0
@@ -158,11 +176,6 @@ class _Job:
         self._target = target
         return self._recorded() or await self._execute()
 
-    async def close(self) -> None:
-        if self._runner is not None:
-            await self._runner.close()
-        self._open.close()
-
     async def _await_target(self) -> RunRecord | LlmopsError | None:
         """Wait for the run to evaluate; meanwhile load the evaluation flow if that run really runs."""
         if not isinstance(self.target, _Job):
@@ -172,7 +185,7 @@ class _Job:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         if not self.target.record.done():
-            await (await self._runner_for_missing()).worker()
+            await (await self._runner()).worker()
         return await self.target.record
 
     def _recorded(self) -> RunRecord | None:
@@ -180,7 +193,7 @@ class _Job:
         record = self.runs.find(self._id)
         if record is None or record.unmeasured or record.aggregation_error or self.runs.services.runs_again:
             return None
-        if not (self.runs.folder(record.id) / "lines.jsonl").exists():
+        if not self.runs.recorded.has_lines(record.id):
             return None
         self.progress.update(
             self.request.label, done=record.lines, total=record.lines, failed=record.failed, unmeasured=0
@@ -189,11 +202,11 @@ class _Job:
 
     async def _execute(self) -> RunRecord:
         self.progress.update(self.request.label, done=0, total=self._total)
-        missing = self._missing()
+        missing = self.missing()
         first = next(missing, None)
         if first is not None:
             self.works.set()
-            runner = await self._runner_for_missing()
+            runner = await self._runner()
             self.runs.services.check_reachable(self.request.connections)
             await runner.worker()
             await runner.run(_chain(first, missing), self._finished)
@@ -201,19 +214,22 @@ class _Job:
         if counts.misses:
             raise _unfit_recording(self.request, counts.misses)
         metrics, aggregation_error = await self._aggregate(counts.digest) if counts.completed else ({}, None)
-        record = self._build_record(counts, metrics, aggregation_error)
-        write_record(self.runs.folder(record.id) / "run.json", record)
+        resampled = await self._resample(counts) if metrics else {}
+        record = replace(self._build_record(counts, metrics, aggregation_error), resampled=resampled)
+        self.runs.recorded.write(record)
         return record
 
     @cached_property
     def _id(self) -> str:
         request = self.request
         parts: list[Any] = [ENGINE_VERSION, self._identity, request.dataset.digest, dict(request.column_mapping)]
-        parts += [request.repeats, self._target.lines_digest if self._target else None]
+        parts += [request.repeats, identify_target(request, self._target)]
         if request.rows is not None:
             parts.append(list(request.rows))
+        if request.resamples:
+            parts.append(f"{request.resamples} samples")
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-        return f"{_slug(self.request.source)}-{digest[:12]}"
+        return f"{slug_of(self.request.source)}-{digest[:12]}"
 
     @cached_property
     def _identity(self) -> str:
@@ -235,46 +251,25 @@ class _Job:
     def _total(self) -> int:
         asked = self.request.rows
         rows = (self.request.dataset.rows if asked is None else len(asked)) * self.request.repeats
-        return rows if self._target is None else self._target.completed * self.request.repeats
+        if self._target is None:
+            return rows
+        failed = self._target.failed if takes_failed_lines(self.request) else 0
+        return (self._target.completed + failed) * self.request.repeats
 
     def _planned(self) -> Iterator[PlannedLine]:
-        """Yield every line of the request in order, reading the data (and the target's lines) as a stream."""
-        inputs = {name: entry.required for name, entry in self.request.source.flow.inputs.items()}
-        mapping = complete(parse_mapping(self.request.column_mapping), inputs)
-        rows = read_rows(self.request.data)
-        if self._target is None:
-            takes_all = not inputs and not self.request.column_mapping
-            wanted = None if self.request.rows is None else frozenset(self.request.rows)
-            for row in rows:
-                if wanted is not None and row.number not in wanted:
-                    continue
-                by_name = all_columns(row.values) if takes_all else mapping
-                for repeat in range(self.request.repeats):
-                    yield self._plan(by_name, row.number, repeat, data=row.values)
-            return
-        row = next(rows)
-        for line in self.runs.lines(self._target):
-            while row.number < line.row:
-                row = next(rows)
-            if line.status == "completed":
-                sources = {
-                    "data": row.values,
-                    "run_inputs": row.values,
-                    "run_outputs": line.outputs or {},
-                    "run_line": measured(line),
-                }
-                for repeat in range(self.request.repeats):
-                    yield self._plan(mapping, line.row, line.repeat * self.request.repeats + repeat, **sources)
+        """Yield every line of the request with the key of its answer in the cache."""
+        for planned in plan_lines(self.request, self._target, self.runs.lines):
+            inputs = with_digests(planned.inputs, self._folder)
+            key = "" if planned.error else line_key(self._identity, inputs, planned.repeat)
+            yield planned._replace(key=key)
 
-    def _plan(self, mapping: ColumnMapping, row: int, repeat: int, **sources: Mapping[str, Any]) -> PlannedLine:
-        try:
-            inputs = apply(mapping, **sources)
-        except UsageError as error:
-            problem = LineError(type="MissingValue", message=str(error))
-            return PlannedLine(row, repeat, {}, "", problem)
-        return PlannedLine(row, repeat, inputs, line_key(self._identity, inputs, repeat))
+    @property
+    def _folder(self) -> Path:
+        """The folder that paths of images in the rows are relative to."""
+        return self.request.data.parent
 
-    def _missing(self) -> Iterator[Task[str]]:
+    def missing(self) -> Iterator[Task[str]]:
+        """Yield what no run before has measured, each line once, and count the others."""
         for planned in self._planned():
             if planned.error is not None:
                 self._count("unmeasured")
@@ -286,7 +281,8 @@ class _Job:
                 self._count("completed")
             else:
                 self._in_flight.add(planned.key)
-                yield Task(tag=planned.key, inputs=planned.inputs, repeat=planned.repeat)
+                inputs = with_places(planned.inputs, self._folder)
+                yield Task(tag=planned.key, inputs=inputs, repeat=planned.repeat)
 
     def _finished(self, key: str, line: StoredLine) -> None:
         self.runs.cache.store(key, line)
@@ -304,37 +300,26 @@ class _Job:
 
     @property
     def _log(self) -> Path:
-        return self.runs.state / "logs" / f"{_slug(self.request.source)}-{self._identity[:12]}.log"
+        return self.runs.state / "logs" / f"{slug_of(self.request.source)}-{self._identity[:12]}.log"
 
-    async def _runner_for_missing(self) -> LineRunner:
-        if self._runner is None:
-            spec = await self._worker_spec()
-            self._runner = LineRunner(
-                spec,
-                self._log,
-                concurrency=self.request.concurrency,
-                line_timeout_s=self.request.line_timeout_s,
-                settle=self._account.settle if self._account else None,
-            )
-        return self._runner
-
-    async def _worker_spec(self) -> WorkerSpec:
-        """Copy the flow's files, so that no edit during the run reaches it, and say how to load them."""
-        source, services = self.request.source, self.runs.services
-        copy = temporary_copy(source.tree, source.closure, self.runs.state / "tmp")
-        root = self._open.enter_context(copy)
-        python = await asyncio.to_thread(find_python, source, root, self.runs.state, services.env)
-        connections = services.for_worker(self.request.label, self.request.connections)
-        self._account = connections.account
-        variables = services.expand(self.request.environment_variables)
-        return worker_spec(self.request, root, connections, variables, python=python)
+    async def _runner(self) -> LineRunner:
+        """Return what runs lines of this flow."""
+        if self._loaded is None:
+            self._loaded = await self.runs.loaded.get(self.request, self._identity, self._log)
+        return self._loaded.runner
 
     def _stored_lines(self) -> Iterator[Line]:
         for planned in self._planned():
             if planned.error is not None:
                 yield Line(row=planned.row, repeat=planned.repeat, status="unmeasured", inputs={}, error=planned.error)
                 continue
-            stored = self.runs.cache.find([planned.key])[planned.key]
+            stored = self.runs.cache.find([planned.key]).get(planned.key)
+            if stored is None:
+                raise UsageError.of(
+                    "a finished line is gone from the line cache",
+                    where=f"{self.request.label}: row {planned.row}",
+                    fix="Run the same command again; it runs what is missing.",
+                )
             yield Line(
                 row=planned.row,
                 repeat=planned.repeat,
@@ -348,15 +333,15 @@ class _Job:
                 aggregation_inputs=stored.aggregation_inputs,
             )
 
-    def _write_lines(self) -> _Counts:
-        counts = _Counts()
+    def _write_lines(self) -> LineCounts:
+        counts = LineCounts()
 
         def texts() -> Iterator[str]:
             for line in self._stored_lines():
                 counts.add(line)
                 yield json.dumps(to_json(line), ensure_ascii=False)
 
-        write_stream(self.runs.folder(self._id) / "lines.jsonl", texts())
+        self.runs.recorded.write_lines(self._id, texts())
         return counts
 
     async def _aggregate(self, lines_digest: str) -> tuple[Mapping[str, Any], LineError | None]:
@@ -367,25 +352,64 @@ class _Job:
         known = self.runs.cache.find_aggregation(key)
         if known is not None:
             return known, None
-        inputs: dict[str, list[Any]] = {}
-        aggregation_inputs: dict[str, list[Any]] = {}
-        for line in self._stored_lines():
-            if line.status == "completed":
-                _append(inputs, line.inputs)
-                _append(aggregation_inputs, line.aggregation_inputs)
-        worker = await (await self._runner_for_missing()).worker()
+        worker = await (await self._runner()).worker()
         metrics: Mapping[str, Any] = {}
         error: LineError | None = None
         if worker.has_aggregation:
-            metrics, error = await worker.aggregate(inputs, aggregation_inputs, timeout_s=AGGREGATION_TIMEOUT_S)
+            metrics, error = await worker.aggregate(*self._to_aggregate(), timeout_s=AGGREGATION_TIMEOUT_S)
         if error is None:
             self.runs.cache.store_aggregation(key, metrics)
         return metrics, error
 
+    def _to_aggregate(self) -> tuple[Mapping[str, Sequence[Any]], Mapping[str, Sequence[Any]]]:
+        """Return the inputs and the aggregation inputs of the completed lines, name to one value per line."""
+        inputs: dict[str, list[Any]] = {}
+        aggregation_inputs: dict[str, list[Any]] = {}
+        for line in self._stored_lines():
+            if line.status == "completed":
+                _append(inputs, with_places(line.inputs, self._folder))
+                _append(aggregation_inputs, line.aggregation_inputs)
+        return inputs, aggregation_inputs
+
+    async def _resample(self, counts: LineCounts) -> Mapping[str, Sequence[float | None]]:
+        """Run the aggregation over bootstrap samples of the rows, where that was asked for, is possible and is free."""
+        samples = self.request.resamples
+        lines_per_row = self.request.repeats * (self._target.repeats if self._target else 1)
+        rows = counts.completed // lines_per_row
+        is_whole = counts.completed == counts.total == rows * lines_per_row
+        if not samples or not is_whole or rows > MOST_ROWS_RESAMPLED or self._aggregation_asks_models():
+            return {}
+        parts = f"{ENGINE_VERSION}:{self._identity}:{counts.digest}:{samples} samples of {lines_per_row}"
+        key = hashlib.sha256(parts.encode()).hexdigest()
+        known = self.runs.cache.find_aggregation(key)
+        if known is None:
+            worker = await (await self._runner()).worker()
+            known = await worker.resample(
+                *self._to_aggregate(),
+                samples=samples,
+                rows=rows,
+                lines_per_row=lines_per_row,
+                timeout_s=AGGREGATION_TIMEOUT_S,
+            )
+            self.runs.cache.store_aggregation(key, known)
+        return known
+
+    def _aggregation_asks_models(self) -> bool:
+        """Whether an aggregation node takes a connection, so that each run of it may cost money."""
+        nodes = self.request.source.flow.data.get("nodes") or []
+        aggregations = [node for node in nodes if isinstance(node, Mapping) and node.get("aggregation")]
+        names = set(self.request.connections)
+
+        def asks(node: Mapping[str, Any]) -> bool:
+            inputs = set(map(str, (node.get("inputs") or {}).values()))
+            return node.get("type") == "llm" or bool(node.get("connection")) or bool(names & inputs)
+
+        return any(map(asks, aggregations))
+
     def _model_calls(self) -> ModelCalls | None:
-        if self._account is None:
+        if self._loaded is None or self._loaded.account is None:
             return None
-        return replace(self._account.summary(), prices_as_of=self.runs.services.prices_as_of)
+        return replace(self._loaded.account.summary(), prices_as_of=self.runs.services.prices_as_of)
 
     def _aggregates(self) -> bool:
         nodes = self.request.source.flow.data.get("nodes") or []
@@ -393,7 +417,7 @@ class _Job:
         return not is_dag or any(isinstance(node, Mapping) and node.get("aggregation") for node in nodes)
 
     def _build_record(
-        self, counts: _Counts, metrics: Mapping[str, Any], aggregation_error: LineError | None
+        self, counts: LineCounts, metrics: Mapping[str, Any], aggregation_error: LineError | None
     ) -> RunRecord:
         request = self.request
         return RunRecord(
@@ -413,9 +437,10 @@ class _Job:
             ended_at=_now(),
             tokens=counts.tokens,
             cost_usd=counts.cost_usd,
+            latency_s=summarize_latency(counts.durations_s),
             model_calls=self._model_calls(),
             stand_in=any(connection.type == "stand_in" for connection in request.connections.values()),
-            versions=self._runner.versions if self._runner else {},
+            versions=self._loaded.runner.versions if self._loaded else {},
             target=self._target.id if self._target else None,
             metrics=metrics,
             aggregation_error=aggregation_error,
@@ -432,58 +457,6 @@ def _unfit_recording(request: RunRequest, misses: Sequence[str]) -> UsageError:
         found="\n".join(misses[:MISSES_SHOWN]) + more,
         fix="Record again with `--record FILE`, or run without `--replay`.",
     )
-
-
-class _Counts:
-    """What the record says of the lines, gathered while they are written."""
-
-    def __init__(self) -> None:
-        self.completed = self.failed = self.unmeasured = 0
-        self.tokens: dict[str, int] = {}
-        self.misses: list[str] = []
-        self._usd = 0.0
-        self._priced = self._unpriced = 0
-        self._hash = hashlib.sha256()
-
-    def add(self, line: Line) -> None:
-        setattr(self, line.status, getattr(self, line.status) + 1)
-        for name, number in line.tokens.items():
-            self.tokens[name] = self.tokens.get(name, 0) + number
-        self._usd += line.cost_usd or 0.0
-        self._priced += line.cost_usd is not None
-        self._unpriced += line.cost_usd is None and bool(line.tokens)
-        if line.error is not None and line.error.type == "ReplayMiss":
-            self.misses.append(f"row {line.row}: {line.error.message}")
-        body = [line.row, line.repeat, line.status, line.inputs, line.outputs]
-        self._hash.update(json.dumps(body, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
-
-    @property
-    def total(self) -> int:
-        return self.completed + self.failed + self.unmeasured
-
-    @property
-    def cost_usd(self) -> float | None:
-        return round(self._usd, 8) if self._priced and not self._unpriced else None
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{self._hash.hexdigest()}"
-
-
-def _slug(source: FlowSource) -> str:
-    """Name a flow in a file name."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", posixpath.basename(source.ref.path)).strip("-.") or "flow"
-
-
-def measured(line: Line) -> dict[str, float | None]:
-    """Return what `${run.line.…}` refers to; None where it is not known."""
-    tokens = {f"{kind}_tokens": line.tokens.get(kind) for kind in ("prompt", "completion", "total")}
-    return {"duration_s": line.duration_s, **tokens, "cost_usd": line.cost_usd}
-
-
-def log_of(state: Path, record: RunRecord) -> Path | None:
-    """Find the log of what a run's flow printed; None for a run of before logs were noted."""
-    return state / "logs" / record.log if record.log else None
 
 
 def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:

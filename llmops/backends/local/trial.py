@@ -16,7 +16,7 @@ from llmops.flows.baseline import temporary_copy
 from llmops.records import LineError
 
 
-class Trial:
+class LocalTrial:
     """A loaded flow that takes inputs one by one; nothing is read from the cache or kept in it.
 
     Attributes:
@@ -29,12 +29,7 @@ class Trial:
         self.log = log
 
     async def run(self, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Run one input.
-
-        Returns:
-            The worker's answer, see `engine/worker/protocol.md`, with `nodes`; a time-out or a crash of the worker is
-            a failed line, after which the trial is over.
-        """
+        """See `Trial.run`."""
         try:
             return await self._worker.line(inputs, timeout_s=self._timeout_s)
         except TimeoutError:
@@ -45,7 +40,7 @@ class Trial:
 
 
 @contextlib.asynccontextmanager
-async def open_trial(request: RunRequest, state: Path, services: ModelServices, log: Path) -> AsyncIterator[Trial]:
+async def open_trial(request: RunRequest, state: Path, services: ModelServices, log: Path) -> AsyncIterator[LocalTrial]:
     """Load the flow of a request in a worker; leaving the context ends it.
 
     Args:
@@ -68,6 +63,6 @@ async def open_trial(request: RunRequest, state: Path, services: ModelServices, 
         worker = WorkerProcess(spec, log)
         try:
             await worker.start()
-            yield Trial(worker, log, request.line_timeout_s)
+            yield LocalTrial(worker, log, request.line_timeout_s)
         finally:
             await worker.stop()

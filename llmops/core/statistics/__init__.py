@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llmops.core.statistics.betting import Bettor, Tally, betting_above, log_capital, tally_of
+from llmops.core.statistics.betting import Bettor, Tally, betting_above, log_capital, rounded_tallies, tally_of
+from llmops.core.statistics.bootstrap import bootstrap_above, bootstrap_lower
 from llmops.core.statistics.means import BOOTSTRAP_ROWS, Moments, bca_interval, moments, student_above, student_interval
 from llmops.core.statistics.multiplicity import holm, holm_in_shares
 from llmops.core.statistics.paired import Pairs, paired_above, paired_below, tango, tango_above
@@ -28,6 +29,8 @@ __all__ = [
     "betting_above",
     "binomial_above",
     "binomial_below",
+    "bootstrap_above",
+    "bootstrap_lower",
     "clopper_pearson_lower",
     "clopper_pearson_upper",
     "holm",
@@ -39,6 +42,7 @@ __all__ = [
     "paired_above",
     "paired_below",
     "percentile_interval",
+    "rounded_tallies",
     "score_above",
     "student_above",
     "student_interval",

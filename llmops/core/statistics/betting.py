@@ -21,10 +21,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import repeat
-from operator import mul, truediv
+from operator import mul, sub, truediv
 
 SHARES = tuple(0.95 * 0.6**step for step in range(10))
 """What the gamblers stake, as shares of the largest stake that cannot ruin them."""
@@ -88,7 +88,8 @@ class Bettor:
         population: number of rows that exist when they are drawn without replacement and the limit is on the mean of
             all of them; None when they are a sample of something larger.
 
-    Without replacement the limit of each draw is the mean that the rows not yet drawn would need.
+    Without replacement the limit of each draw is the mean that the rows not yet drawn would need, and the last row
+    settles it.
 
     Source: Ville (1939), Étude critique de la notion de collectif; without replacement Waudby-Smith and Ramdas
     (2020), Confidence sequences for sampling without replacement, and (2024), section 6.
@@ -98,6 +99,8 @@ class Bettor:
         self._limit = limit
         self._lowest = lowest
         self._population = population
+        # What the rows left would need is a difference of sums, and as exact as those.
+        self._tolerance = _ROOM * max(1.0, population or 0.0) * max(1.0, abs(limit), abs(lowest))
         self._logs = [0.0] * len(SHARES)
         self._drawn = 0
         self._sum = 0.0
@@ -109,14 +112,16 @@ class Bettor:
         self._drawn += 1
         self._sum += value
         room = limit - self._lowest
-        if room <= _ROOM:
+        if room <= self._tolerance:
             # The limit can still hold only if all rows that are left are the worst; a better one disproves it.
-            if room < -_ROOM or value > self._lowest + _ROOM:
+            if room < -self._tolerance or value > self._lowest + self._tolerance:
                 self.best_log = math.inf
             return
         for index, share in enumerate(SHARES):
             self._logs[index] += math.log1p(share * (value - limit) / room)
         self.best_log = max(self.best_log, log_mean_exp(self._logs))
+        if self._drawn == self._population and self._sum > self._drawn * self._limit + self._tolerance:
+            self.best_log = math.inf
 
     def _next_limit(self) -> float:
         if self._population is None:
@@ -130,15 +135,27 @@ class Bettor:
         return math.exp(-self.best_log)
 
 
-def tally_of(values: Iterable[float], *, step: float | None = None, up: bool = False) -> Tally:
-    """Count equal values.
+def tally_of(values: Iterable[float]) -> Tally:
+    """Count equal values."""
+    return tuple(sorted(Counter(values).items()))
+
+
+def rounded_tallies(values: Iterable[float], bounds: tuple[float, float], steps: int) -> tuple[Tally, Tally]:
+    """Count values by the cells of a grid, so that many rows stay few numbers.
 
     Args:
-        step: round to multiples of it first, so that many rows stay few numbers; None keeps them as they are.
-        up: round up instead of down: the direction that cannot help what is to be shown.
+        bounds: smallest and largest possible value, the ends of the grid.
+        steps: of the grid.
+
+    Returns:
+        Every value as the lower end of its cell, and as the upper end: the one for what is to be shown above a limit,
+        the other for what is to be shown below.
     """
-    if step is None:
-        return tuple(sorted(Counter(values).items()))
-    turn: Callable[[float], int] = math.ceil if up else math.floor
-    counts = Counter(map(turn, map(truediv, values, repeat(step))))
-    return tuple((key * step, count) for key, count in sorted(counts.items()))
+    lowest, highest = bounds
+    step = (highest - lowest) / steps
+    counts = sorted(Counter(map(math.floor, map(truediv, map(sub, values, repeat(lowest)), repeat(step)))).items())
+    down, up = (
+        tuple((min(highest, max(lowest, lowest + (cell + end) * step)), count) for cell, count in counts)
+        for end in (0, 1)
+    )
+    return down, up

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from llmops.emulator.blobs import sign_container
 from llmops.emulator.cloud import Call
 from llmops.emulator.errors import RefusalError, not_found
 from llmops.emulator.store import Document
@@ -37,12 +39,31 @@ def list_versions(call: Call) -> Response:
     """List the versions of a name, last created first, as `$orderBy=createdtime desc` asks and no order would."""
     kind, name = _kind(call), call.names["name"]
     versions = _versions(call, kind, name)
-    if not versions and not call.cloud.settings.lists_unknown_models:
+    is_search = "hash" in call.request.query
+    if not versions and not (is_search or call.cloud.settings.lists_unknown_models):
         raise not_found(f"{kind} '{name}'")
+    if is_search:
+        versions = [version for version in versions if _has_hash(version, call.request.query["hash"])]
     versions = [version for version in versions if not version["properties"].get("isArchived")]
     top = int(call.request.query.get("$top", "0"))
     found = list(reversed(versions))
     return json_response({"value": found[:top] if top else found})
+
+
+def _has_hash(version: Document, wanted: str) -> bool:
+    found: dict[str, Any] = version["properties"].get("properties") or {}
+    return found.get("hash_sha256") == wanted
+
+
+def start_upload(call: Call) -> Response:
+    """Make a container for the files of a version and say where it is, with a signature for it."""
+    account = call.cloud.blobs.account
+    container = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{call.workspace.id}{call.request.path}".lower()))
+    call.cloud.blobs.make_container(container)
+    uri = f"https://{account.name}.blob.core.windows.net/{container}"
+    credential = {"credentialType": "SAS", "sasUri": f"{uri}?{sign_container(account, container)}"}
+    reference = {"blobUri": uri, "credential": credential, "storageAccountArmId": None}
+    return json_response({"pendingUploadType": "TemporaryBlobReference", "blobReferenceForConsumption": reference})
 
 
 def get_version(call: Call) -> Response:

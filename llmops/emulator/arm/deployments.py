@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from typing import Any
 
@@ -14,6 +15,7 @@ from llmops.emulator.wire import Response, json_response
 
 _LIMIT = 20
 _UPGRADE_SHARE = 1.2
+_ASSET = re.compile(r"/(environments|codes)/([^/]+)/versions/([^/]+)$", re.IGNORECASE)
 
 
 def list_all(call: Call) -> Response:
@@ -55,7 +57,31 @@ def put(call: Call) -> Response:
         log = log_of(call.cloud, call.workspace, endpoint["name"], name)
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(fault.message or "The container did not become ready.", encoding="utf-8")
-    return json_response(document, 201 if before is None else 200, call.status_headers(operation))
+    headers = call.status_headers(operation)
+    document = endpoints.remember_operation(call, _key(call), headers) or document
+    return json_response(document, 201 if before is None else 200, headers)
+
+
+def patch(call: Call) -> Response:
+    """Merge tags into a deployment; that tags are merged and not replaced is assumed."""
+    document = _find(call)
+    state = document["properties"]["provisioningState"]
+    if state in endpoints.BUSY:
+        raise RefusalError(409, "Conflict", f"The deployment '{document['name']}' is in {state} provisioning state.")
+    tags = call.request.json().get("tags") or {}
+
+    def merge(found: Document) -> None:
+        found["tags"] = {**found["tags"], **tags}
+        found["properties"]["provisioningState"] = "Updating"
+
+    changed = call.cloud.store.update(*_key(call), change=merge)
+    operation = call.cloud.operations.start(
+        least_s=call.cloud.settings.operation_s,
+        work=lambda: None,
+        end=lambda error: _set_state(call, "Failed" if error else state),
+        fault=call.cloud.faults.for_operation(call.request),
+    )
+    return json_response(changed, 202, call.status_headers(operation))
 
 
 def delete(call: Call) -> Response:
@@ -130,6 +156,7 @@ def _check(call: Call, sent: dict[str, Any], before: Document | None) -> None:
     if before is None and len(call.cloud.store.children(*_key(call)[:-1])) >= _LIMIT:
         raise user_error(f"The limit of {_LIMIT} deployments of an endpoint has been reached.")
     model_path(call.cloud, call.workspace, properties)
+    _require_assets(call, properties)
     cores = _cores(sent)
     free = call.cloud.settings.core_quota - usage.cores_in_use(call, without=_index(call, name))
     if cores > free:
@@ -139,6 +166,14 @@ def _check(call: Call, sent: dict[str, Any], before: Document | None) -> None:
             f"Not enough quota available for {properties.get('instanceType')} in {call.cloud.settings.region}: "
             f"{cores} cores are needed, 20 percent of them for upgrades; {free} are left.",
         )
+
+
+def _require_assets(call: Call, properties: dict[str, Any]) -> None:
+    """Refuse ids of environments and code that are not there; the SDKs register them before the deployment."""
+    for asset in (properties.get("environmentId"), (properties.get("codeConfiguration") or {}).get("codeId")):
+        match = _ASSET.search(str(asset or ""))
+        if match and call.cloud.store.get(*call.key(match[1], match[2], "versions", match[3])) is None:
+            raise user_error(f"The asset '{asset}' does not exist.")
 
 
 def _cores(sent: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Any
 
 from llmops.emulator.cloud import TENANT, Call
@@ -58,7 +59,22 @@ def put(call: Call) -> Response:
         end=lambda error: set_state(call, "Failed" if error else "Succeeded"),
         fault=call.cloud.faults.for_operation(call.request),
     )
-    return json_response(document, 201 if before is None else 200, call.status_headers(operation))
+    headers = call.status_headers(operation)
+    key = call.key("onlineEndpoints", call.names["endpoint"])
+    document = remember_operation(call, key, headers) or document
+    return json_response(document, 201 if before is None else 200, headers)
+
+
+def remember_operation(call: Call, key: tuple[str, ...], headers: Mapping[str, str]) -> Document | None:
+    """Leave the address of the last operation in a resource, as the service does for endpoints.
+
+    That it does so for deployments too is assumed. Source: github.com/Azure/azure-sdk-for-python, issue 27624.
+    """
+
+    def change(document: Document) -> None:
+        document["properties"]["properties"]["AzureAsyncOperationUri"] = headers["Azure-AsyncOperation"]
+
+    return call.cloud.store.update(*key, change=change)
 
 
 def delete(call: Call) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmops.emulator.arm import assets, connections, deployments, endpoints, polling, usage, workspaces
+from llmops.emulator.arm import assets, connections, deployments, endpoints, insights, jobs, polling, usage, workspaces
 from llmops.emulator.routing import Router
 
 
@@ -13,6 +13,7 @@ def router() -> Router:
     _add_assets(routes)
     _add_endpoints(routes)
     _add_deployments(routes)
+    _add_jobs(routes)
     return routes
 
 
@@ -41,6 +42,7 @@ def _add_assets(routes: Router) -> None:
         routes.add("PUT", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.put_version)
         routes.add("DELETE", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.delete_version)
         routes.add("GET", f"{{W}}/{kind}", assets.list_containers)
+        routes.add("POST", f"{{W}}/{kind}/{{name}}/versions/{{version}}/startPendingUpload", assets.start_upload)
 
 
 def _add_endpoints(routes: Router) -> None:
@@ -52,6 +54,13 @@ def _add_endpoints(routes: Router) -> None:
     routes.add("POST", f"{one}/listKeys", endpoints.list_keys)
     routes.add("POST", f"{one}/regenerateKeys", endpoints.regenerate_keys)
     routes.add("POST", f"{one}/token", endpoints.token)
+    routes.add("GET", f"{one}/providers/Microsoft.Insights/metrics", insights.metrics)
+    scaling = (
+        "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Insights/autoscalesettings/{name}"
+    )
+    routes.add("PUT", scaling, insights.put_scaling)
+    routes.add("GET", scaling, insights.get_scaling)
+    routes.add("DELETE", scaling, insights.delete_scaling)
 
 
 def _add_deployments(routes: Router) -> None:
@@ -59,5 +68,13 @@ def _add_deployments(routes: Router) -> None:
     routes.add("GET", "{W}/onlineEndpoints/{endpoint}/deployments", deployments.list_all)
     routes.add("GET", one, deployments.get)
     routes.add("PUT", one, deployments.put)
+    routes.add("PATCH", one, deployments.patch)
     routes.add("DELETE", one, deployments.delete)
     routes.add("POST", f"{one}/getLogs", deployments.logs)
+
+
+def _add_jobs(routes: Router) -> None:
+    routes.add("GET", "{W}/jobs", jobs.list_all)
+    routes.add("GET", "{W}/jobs/{job}", jobs.get)
+    routes.add("PUT", "{W}/jobs/{job}", jobs.put)
+    routes.add("POST", "{W}/jobs/{job}/cancel", jobs.cancel)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmops.emulator.blobs import sign_container
 from llmops.emulator.cloud import Call
 from llmops.emulator.errors import RefusalError
+from llmops.emulator.jobs import logs_prefix
 from llmops.emulator.store import Document
 from llmops.emulator.wire import Response, json_response
 
@@ -19,6 +21,20 @@ def run_data(call: Call) -> Response:
     if found is None:
         return _no_such_run(name)
     return json_response({"runMetadata": found["metadata"]})
+
+
+def job_details(call: Call) -> Response:
+    """Say how far a command job is and where its logs are."""
+    name = call.names["run"]
+    found = call.cloud.store.get(*call.key("jobs", name))
+    if found is None:
+        return _no_such_run(name)
+    account, container = call.cloud.blobs.account, call.workspace.container
+    signature = sign_container(account, container, permissions="r")
+    address = f"https://{account.name}.blob.core.windows.net/{container}"
+    names = call.cloud.blobs.names(container, prefix := logs_prefix(name))
+    logs = {blob[len(prefix) :]: f"{address}/{blob}?{signature}" for blob in names}
+    return json_response({"runId": name, "status": found["properties"]["status"], "logFiles": logs})
 
 
 def modify(call: Call) -> Response:

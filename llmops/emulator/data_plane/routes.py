@@ -20,6 +20,7 @@ def router() -> Router:
     routes.add("GET", f"{flow}/Connections/{{name}}", submissions.get_connection)
     routes.add("POST", "/history/v1.0{W}/rundata", history.run_data)
     routes.add("PATCH", "/history/v1.0{W}/runs/{run}/modify", history.modify)
+    routes.add("GET", "/history/v1.0{W}/runs/{run}/details", history.job_details)
     routes.add("POST", "/metric/v2.0{W}/runs/{run}/lastvalues", history.last_values)
     routes.add("POST", "/index/v1.0{W}/entities", history.entities)
     routes.add("POST", "/data/v1.0{W}/dataversion/getByAssetId", history.asset_path)

@@ -20,12 +20,15 @@ class ModelUse:
         record: recording to add every answer to.
         replay: recording to answer from; no model is called, no key is needed.
         faults: JSON file with rules of `faults.py`, for tests.
+        occasion: names a measurement that no earlier answer may stand in for; answers of the same occasion are reused.
+            Empty: answers are reused whenever they were given.
     """
 
     budget: Budget = field(default_factory=Budget)
     record: Path | None = None
     replay: Path | None = None
     faults: Path | None = None
+    occasion: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

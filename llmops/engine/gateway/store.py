@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-import time
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmops.engine.gateway.calls import Usage
-from llmops.errors import UsageError
+from llmops.engine.sqlite_file import SqliteFile, say_nothing
 
-_BUSY_TIMEOUT_S = 60.0
 _TABLE = "CREATE TABLE IF NOT EXISTS call (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
 
 
@@ -37,71 +35,34 @@ class StoredAnswer:
 
 
 class CallStore:
-    """Answers in SQLite (WAL, as the line cache); several gateways may share one file.
+    """Answers by the key of their call; several gateways may share one file.
 
     Args:
-        path: is created if need be; a damaged file is moved aside and kept.
+        path: of the file, see `SqliteFile`.
+        say: is told when it was damaged.
+
+    Every method raises `UsageError` when the file cannot be used: paying again instead is for a person to decide.
     """
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self.moved_aside: Path | None = None
-        try:
-            self._db = self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise self._unusable(error) from error
-            self.moved_aside = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-            path.replace(self.moved_aside)
-            self._db = self._open()
-
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.execute(_TABLE)
-        except sqlite3.DatabaseError:
-            db.close()
-            raise
-        return db
+    def __init__(self, path: Path, say: Callable[[str], None] = say_nothing) -> None:
+        self._file = SqliteFile(path, what="call cache", kept="answers that are kept", schema=[_TABLE], say=say)
 
     def find(self, key: str) -> StoredAnswer | None:
-        """Return the answer that is kept under a key.
-
-        Raises:
-            UsageError: the file cannot be read; paying again instead is for a person to decide.
-        """
+        """Return the answer that is kept under a key; one that is damaged goes."""
+        rows = self._file.execute("SELECT value FROM call WHERE key = ?", (key,))
         try:
-            row = self._db.execute("SELECT value FROM call WHERE key = ?", (key,)).fetchone()
-        except sqlite3.DatabaseError as error:
-            raise self._unusable(error) from error
-        return unpack(row[0]) if row else None
+            return unpack(rows[0][0]) if rows else None
+        except (zlib.error, ValueError):
+            self._file.execute("DELETE FROM call WHERE key = ?", (key,))
+            return None
 
     def keep(self, key: str, answer: StoredAnswer) -> None:
-        """Keep an answer; durable when this returns. The first one stays.
-
-        Raises:
-            UsageError: the file cannot be written.
-        """
-        try:
-            self._db.execute("INSERT OR IGNORE INTO call VALUES (?, ?)", (key, pack(answer)))
-        except sqlite3.DatabaseError as error:
-            raise self._unusable(error) from error
+        """Keep an answer; durable when this returns. The first one stays."""
+        self._file.execute("INSERT OR IGNORE INTO call VALUES (?, ?)", (key, pack(answer)))
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
-
-    def _unusable(self, error: sqlite3.Error) -> UsageError:
-        return UsageError.of(
-            "the call cache cannot be used",
-            where=str(self.path),
-            found=str(error),
-            expected="a writable file on a local disk with free space",
-            fix="Free the disk or the lock and run the same command again; answers that are kept stay kept.",
-        )
+        self._file.close()
 
 
 def pack(answer: StoredAnswer) -> bytes:

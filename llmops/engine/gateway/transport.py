@@ -28,6 +28,7 @@ CONNECT_S = 30.0
 SILENCE_S = 600.0
 """How long a service may take for its next byte."""
 _CHUNK = 65536
+_FAREWELL_S = 1.0
 
 
 class TransportError(Exception):
@@ -136,9 +137,10 @@ class DirectTransport:
 
     async def close(self) -> None:
         """See `Transport.close`."""
-        for connection in self._idle:
+        closing, self._idle = self._idle, []
+        for connection in closing:
             connection.close()
-        self._idle.clear()
+        await asyncio.gather(*(connection.wait_closed() for connection in closing))
 
 
 class _NeverHeard(TransportError):
@@ -208,6 +210,10 @@ class _Connection:
     def close(self) -> None:
         with contextlib.suppress(RuntimeError):
             self._writer.close()
+
+    async def wait_closed(self) -> None:
+        with contextlib.suppress(OSError, asyncio.TimeoutError):
+            await asyncio.wait_for(self._writer.wait_closed(), _FAREWELL_S)
 
 
 class _Closed(TransportError):

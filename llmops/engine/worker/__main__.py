@@ -1,40 +1,60 @@
-"""Entry of the worker process: `python <this folder>`, with the driver on standard input and output."""
+"""Entry of what runs in a flow's interpreter: `python <this folder> [JOB]`, its starter on standard input and output.
+
+Without a job it is a worker. `fork-server` starts workers on demand, `preload` imports the framework and ends, which
+leaves its bytecode behind, and the name and folder of another package hand over to its `serve`.
+"""
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def _load_package() -> None:
-    """Import this folder as `_llmops_worker`, so that no name of ours meets a name of the flow's."""
-    here = Path(__file__).resolve().parent
-    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
+def _load_package(name: str, folder: Path) -> None:
+    """Import a folder under a private name, so that no name of ours meets a name of the flow's."""
     spec = importlib.util.spec_from_file_location(
-        "_llmops_worker", here / "__init__.py", submodule_search_locations=[str(here)]
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["_llmops_worker"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
 
 
-def _take_streams() -> tuple[int, int]:
-    """Keep private copies of the pipe; give the flow an empty input and the log as output."""
-    source, sink = os.dup(0), os.dup(1)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    os.dup2(2, 1)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True)  # the driver may end this process at any moment
-    return source, sink
+def _lacking(error: ModuleNotFoundError) -> dict[str, Any]:
+    said = f"{error}; the flow's own Python needs it to serve: add it to the requirements"
+    return {"op": "load_failed", "error": {"type": type(error).__name__, "message": said}}
+
+
+def _main(job: str, *folder: str) -> None:
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
+    _load_package("_llmops_worker", here)
+    if folder:
+        _load_package(job, Path(folder[0]))
+    from _llmops_worker import fork_server, preload, streams
+
+    if job == "preload":
+        preload.preload()
+        return
+    if job == "fork-server":
+        fork_server.serve_forks()
+    package = job if folder else "_llmops_worker"
+    source, sink = streams.take_streams()
+    try:
+        serve = importlib.import_module(f"{package}.serve").serve
+    except ModuleNotFoundError as error:
+        os.write(sink, json.dumps(_lacking(error)).encode() + b"\n")
+        sys.exit(1)
+    serve(source, sink)
 
 
 if __name__ == "__main__":
-    _load_package()
-    from _llmops_worker.serve import serve
-
-    serve(*_take_streams())
+    _job = sys.argv[1:] or [""]
+    sys.argv[1:] = []
+    _main(*_job)

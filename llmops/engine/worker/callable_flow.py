@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from . import surroundings
+from . import attribution, surroundings
 
 _LINE = "line"
 """Key under which a line travels to `__aggregate__`."""
@@ -21,6 +21,7 @@ def load(message: dict[str, Any]) -> CallableFlow:
     """Import the callable; whatever the import raises goes to the driver."""
     surroundings.enter(message)
     surroundings.set_environment(message["environment_variables"], message["connections"])
+    attribution.tell(message["connections"])
     module, _, name = message["entry"].partition(":")
     target = getattr(importlib.import_module(module), name)
     return CallableFlow(target(**message["init"]) if isinstance(target, type) else target)

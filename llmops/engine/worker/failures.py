@@ -23,8 +23,12 @@ def status(error: BaseException) -> str:
 def _is_infrastructure(error: BaseException) -> bool:
     if type(error).__module__.partition(".")[0] != "openai":
         return False
-    names = {cls.__name__ for cls in type(error).__mro__}
-    return bool(names & (_INFRASTRUCTURE | _ACCESS))
+    return any(blames_the_model(cls.__name__) for cls in type(error).__mro__)
+
+
+def blames_the_model(name: str) -> bool:
+    """Tell whether an error of the openai client, by the name of its class, is no doing of the flow."""
+    return name in _INFRASTRUCTURE | _ACCESS
 
 
 def describe(error: BaseException) -> dict[str, Any]:

@@ -9,14 +9,13 @@ import importlib.metadata
 import inspect
 import json
 import os
-import sys
 import tempfile
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import surroundings
+from . import attribution, surroundings
+from .preload import preload
 
 _LINE = "line"
 """Key under which a flex flow's line travels to its `__aggregate__`."""
@@ -43,12 +42,14 @@ class LlmToolMissingError(Exception):
 
 def load(message: dict[str, Any]) -> PromptFlow:
     """Load a flow with promptflow-core's executor; whatever it raises goes to the driver."""
-    os.environ.setdefault("PF_LOGGING_LEVEL", "CRITICAL" if message["trace"] else "ERROR")
+    if message["trace"]:
+        os.environ.setdefault("PF_LOGGING_LEVEL", "CRITICAL")
     definition = prepare(message)
     from promptflow.executor import FlowExecutor
 
     from .node_log import NodeLog
 
+    attribution.tell(message["connections"])
     folder = Path(message["folder"])
     connections = {name: _connection(name, value) for name, value in message["connections"].items()}
     is_overlaid = message["variants"] or message["nodes"]
@@ -66,10 +67,8 @@ def prepare(message: dict[str, Any]) -> dict[str, Any]:
     Returns:
         The definition with the chosen variants; nothing for a prompty.
     """
-    os.environ.setdefault("PF_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("PF_DISABLE_TRACING", "true")
+    preload()  # before the flow's folder is in the way: no module in it may take the place of a library's
     surroundings.enter(message)
-    _offer_devkit_names()
     _provide({name: _connection(name, value) for name, value in message["connections"].items()})
     definition = _definition(Path(message["folder"]) / message["flow_file"], message["variants"], message["nodes"])
     surroundings.set_environment(
@@ -130,7 +129,7 @@ class PromptFlow:
         _errors.set(errors)
         result = self._executor.exec_line(inputs, index=None, run_id=line_id, allow_generator_output=False)
         if self._is_dag:
-            return result.output, result.aggregation_inputs
+            return self._with_images(result.output), self._with_images(result.aggregation_inputs)
         if result.run_info.error:
             raise errors[0] if errors else FlowFailedError(result.run_info.error.get("message", ""))
         outputs = result.output
@@ -138,6 +137,10 @@ class PromptFlow:
             outputs = dataclasses.asdict(outputs)
         named = outputs if isinstance(outputs, dict) else {"output": outputs}
         return named, {_LINE: outputs} if self.has_aggregation else {}
+
+    def _with_images(self, outputs: Any) -> Any:
+        """Write images as prompt flow's data does, in base64, so that an evaluation flow can take them."""
+        return self._executor._multimedia_processor.convert_multimedia_data_to_base64_dict(outputs)  # noqa: SLF001
 
     def aggregate(self, inputs: dict[str, list[Any]], aggregation_inputs: dict[str, list[Any]]) -> dict[str, Any]:
         """Run the aggregation nodes over all lines."""
@@ -182,33 +185,6 @@ def _kept() -> Iterator[None]:
     except Exception as error:
         _errors.get([]).append(error)
         raise
-
-
-def _offer_devkit_names() -> None:
-    """Give promptflow-tools the six names that it imports from the devkit, when the devkit is absent."""
-    try:
-        import promptflow._internal  # noqa: F401
-    except ImportError:
-        pass
-    else:
-        return
-    from promptflow._core.cache_manager import enable_cache
-    from promptflow._core.tool import ToolProvider, tool
-    from promptflow._core.tools_manager import register_apis, register_builtins
-
-    internal = types.ModuleType("promptflow._internal")
-    vars(internal).update(
-        tool=tool,
-        ToolProvider=ToolProvider,
-        register_apis=register_apis,
-        register_builtins=register_builtins,
-        enable_cache=enable_cache,
-    )
-    cli = types.ModuleType("promptflow._cli")
-    cli.__path__ = []
-    cli_utils = types.ModuleType("promptflow._cli._utils")
-    vars(cli_utils).update(get_workspace_triad_from_local=lambda: (None, None, None))
-    sys.modules.update({"promptflow._internal": internal, "promptflow._cli": cli, "promptflow._cli._utils": cli_utils})
 
 
 def _connection(name: str, value: dict[str, Any]) -> dict[str, Any]:

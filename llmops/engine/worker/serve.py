@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
-from . import failures
+from . import attribution, failures, surroundings
 
 
 class LoadedFlow(Protocol):
@@ -59,15 +60,18 @@ def serve(source: int, sink: int) -> None:
             if message["op"] == "load":
                 flow = _load(message, pipe)
                 pool = ThreadPoolExecutor(max_workers=message["threads"], thread_name_prefix="line")
+            elif message["op"] == "ping":
+                pipe.send({"op": "pong", "id": message["id"]})
             elif flow is not None and pool is not None:
-                work = _aggregate if message["op"] == "aggregate" else _run_line
-                pool.submit(work, flow, message, pipe)
+                pool.submit(_WORK[message["op"]], flow, message, pipe)
     sys.stdout.flush()
     os._exit(0)
 
 
 def _load(message: dict[str, Any], pipe: _Pipe) -> LoadedFlow | None:
     try:
+        if message.get("environ") is not None:
+            surroundings.inherit(message["environ"])
         flow = _loader(message["kind"])(message)
     except BaseException as error:  # a flow may raise SystemExit while it is imported
         pipe.send({"op": "load_failed", "error": failures.describe(error)})
@@ -90,6 +94,7 @@ def _loader(kind: str) -> Callable[[dict[str, Any]], LoadedFlow]:
 def _run_line(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
     started = time.perf_counter()
     answer: dict[str, Any] = {"op": "line", "id": message["id"]}
+    attribution.line.set(message["id"])
     try:
         outputs, aggregation_inputs = flow.run_line(message["inputs"], message["id"])
         answer |= {
@@ -114,6 +119,42 @@ def _aggregate(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
     except BaseException as error:  # see _run_line
         answer["error"] = failures.describe(error)
     pipe.send(answer)
+
+
+def _resample(flow: LoadedFlow, message: dict[str, Any], pipe: _Pipe) -> None:
+    """Run the aggregation over bootstrap samples of the rows: all lines of a row are drawn together."""
+    found: dict[str, list[Any]] = {}
+    for sample in range(message["samples"]):
+        drawn = random.Random(sample).choices(range(message["rows"]), k=message["rows"])
+        width = message["lines_per_row"]
+        lines = [row * width + line for row in drawn for line in range(width)]
+        inputs, aggregation_inputs = (
+            {name: [values[line] for line in lines] for name, values in message[part].items()}
+            for part in ("inputs", "aggregation_inputs")
+        )
+        try:
+            metrics = flow.aggregate(inputs, aggregation_inputs)
+        except BaseException:  # see _run_line; a sample may lack what the aggregation divides by
+            metrics = {}
+        for name, value in metrics.items():
+            column = found.setdefault(name, [])
+            column.extend([None] * (sample - len(column)))
+            column.append(_number(value))
+    for column in found.values():
+        column.extend([None] * (message["samples"] - len(column)))
+    pipe.send({"op": "resampled", "id": message["id"], "metrics": found, "error": None})
+
+
+def _number(value: Any) -> Any:
+    plain = json_value(value)
+    return plain if isinstance(plain, (int, float)) else None
+
+
+_WORK: dict[str, Callable[[LoadedFlow, dict[str, Any], _Pipe], None]] = {
+    "line": _run_line,
+    "aggregate": _aggregate,
+    "resample": _resample,
+}
 
 
 def json_value(value: Any) -> Any:

@@ -7,6 +7,12 @@ import sys
 from typing import Any
 
 
+def inherit(environ: dict[str, str]) -> None:
+    """Take an environment over, as a process does at its start; a forked one has that of the fork server."""
+    os.environ.clear()
+    os.environ.update(environ)
+
+
 def enter(message: dict[str, Any]) -> None:
     """Make the flow's folder the working directory and the first place to import from."""
     os.chdir(message["folder"])

@@ -124,4 +124,11 @@ BUILTINS: Mapping[BuiltinName, Builtin] = {
         mapping={"usd": "${run.line.cost_usd}"},
         metrics={"usd": _spent("usd")},
     ),
+    "agreement": Builtin(
+        entry=_entry("agreement", "Agreement"),
+        inputs={**_PAIR, "row": True},
+        mapping={"row": "${run.line.row}"},
+        metrics={"agreement": MetricSpec(score="agrees", kind="proportion")},
+        logged=("kappa", "kappa.low", "kappa.high", "repeats_agree"),
+    ),
 }

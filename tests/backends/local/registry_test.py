@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops.backends.local.packages import verify_package
 from llmops.backends.local.registry import LocalRegistry
+from llmops.backends.packages import verify_package
 from llmops.errors import UsageError
 from llmops.releases import EvidenceRef, Manifest, ModelRecord
 from tests.backends.packages import echo_flow, package

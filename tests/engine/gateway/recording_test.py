@@ -85,9 +85,11 @@ def test_the_cache_keeps_the_first_answer(tmp_path: Path) -> None:
 def test_a_damaged_cache_is_moved_aside_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "calls.sqlite"
     path.write_text("this is no database, and it is longer than a header would be" * 20, encoding="utf-8")
-    store = CallStore(path)
+    said: list[str] = []
+    store = CallStore(path, said.append)
     store.keep("key", BINARY)
     assert store.find("key") == BINARY
-    assert store.moved_aside is not None
-    assert store.moved_aside.read_text(encoding="utf-8").startswith("this is no database")
+    (aside,) = tmp_path.glob("calls.sqlite.damaged-*")
+    assert said == [f"The call cache was damaged; it was moved to {aside} and a new one was started."]
+    assert aside.read_text(encoding="utf-8").startswith("this is no database")
     store.close()

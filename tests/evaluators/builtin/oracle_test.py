@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 import warnings
+from typing import Any
 
 import pytest
 
+from llmops.evaluators.builtin.agreement import Agreement
 from llmops.evaluators.builtin.classification import Classification
 from llmops.evaluators.builtin.text import RougeL
 
@@ -33,6 +35,22 @@ def test_classification_agrees_with_scikit_learn(seed: int) -> None:
     for index, name in enumerate(("precision", "recall", "f1")):
         assert [metrics[f"{name}.{label}"] for label in labels] == pytest.approx(list(scores[index]))
         assert metrics[f"{name}.macro"] == pytest.approx(averages[index])
+
+
+@pytest.mark.parametrize("weights", ["nominal", "linear", "quadratic"])
+@pytest.mark.parametrize("seed", range(10))
+def test_kappa_agrees_with_scikit_learn(seed: int, weights: Any) -> None:
+    from sklearn.metrics import cohen_kappa_score
+
+    chance = random.Random(seed)
+    people = [chance.randint(1, 5) for _ in range(chance.randint(10, 60))]
+    judge = [one if chance.random() < 0.6 else chance.randint(1, 5) for one in people]
+    metric = Agreement(weights=weights)
+    lines = [
+        metric(prediction=new, reference=old, row=row) for row, (new, old) in enumerate(zip(judge, people, strict=True))
+    ]
+    theirs = cohen_kappa_score(people, judge, weights=None if weights == "nominal" else weights)
+    assert metric.__aggregate__(lines)["kappa"] == pytest.approx(theirs)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,7 +1,8 @@
-"""Turns the question around; a question may also ask for trouble."""
+"""Turns the question around; a question may also ask for trouble: `order:argument`."""
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,36 +10,72 @@ import time
 from promptflow.core import tool
 
 
+def fail(argument: str) -> None:
+    raise ValueError(f"asked to raise {argument}")
+
+
+def exit_once(path: str) -> None:
+    if not os.path.exists(path):
+        mark(path, "")
+        os._exit(7)
+
+
+def close_output(_: str) -> None:
+    sys.stdout.close()
+    os.close(1)
+
+
+def leave_child(path: str) -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    mark(path, str(child.pid))
+
+
+def mark(path: str, text: str = "x") -> None:
+    with open(path, "a") as marks:
+        marks.write(text)
+
+
+def wait_for(path: str) -> None:
+    while not os.path.exists(path):
+        time.sleep(0.02)
+
+
+def fork_and_exit(path: str) -> None:
+    """Leave a process behind that has all our pipes open and is in no group of ours."""
+    child = os.fork()
+    if not child:
+        os.setsid()
+        time.sleep(600)
+    open(f"{path}-{child}", "w").close()
+    os._exit(5)
+
+
+TROUBLE = {
+    "raise": fail,
+    "sleep": lambda seconds: time.sleep(float(seconds)),
+    "exit": lambda code: os._exit(int(code)),
+    "exit-once": exit_once,
+    "system-exit": sys.exit,
+    "segfault": lambda _: ctypes.string_at(0),
+    "memory": lambda size: bytearray(int(size)),
+    "killed": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "freeze": lambda seconds: ctypes.PyDLL(None).sleep(int(seconds)),
+    "fork-and-exit": fork_and_exit,
+    "wait": wait_for,
+    "chdir": os.chdir,
+    "close": close_output,
+    "child": leave_child,
+    "print": print,
+    "pid": lambda place: mark(os.path.join(place.partition(":")[0], str(os.getpid()))),
+    "mark": mark,
+}
+
+
 @tool
 def answer(question: str) -> str:
     order, _, argument = question.partition(":")
-    if order == "raise":
-        raise ValueError(f"asked to raise {argument}")
-    if order == "sleep":
-        time.sleep(float(argument))
-    if order == "exit":
-        os._exit(int(argument))
-    if order == "exit-once" and not os.path.exists(argument):
-        open(argument, "w").close()
-        os._exit(7)
-    if order == "system-exit":
-        sys.exit(argument)
-    if order == "segfault":
-        ctypes.string_at(0)
-    if order == "chdir":
-        os.chdir(argument)
-    if order == "close":
-        sys.stdout.close()
-        os.close(1)
-    if order == "child":
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-        with open(argument, "w") as file:
-            file.write(str(child.pid))
     if order == "long":
         return "x" * int(argument)
-    if order == "print":
-        print(argument)
-    if order == "mark":
-        with open(argument, "a") as marks:
-            marks.write("x")
+    if order in TROUBLE:
+        TROUBLE[order](argument)
     return question[::-1]

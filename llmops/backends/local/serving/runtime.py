@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from llmops.backends.local.packages import copy_package, verify_package
 from llmops.backends.local.serving import captured, request_log
 from llmops.backends.local.serving.captured import Captured
 from llmops.backends.local.serving.interpreter import find_python
@@ -29,6 +28,7 @@ from llmops.backends.local.serving.serving_process import (
 from llmops.backends.local.serving.settings import read_settings
 from llmops.backends.local.serving.split import Sample, Split
 from llmops.backends.local.serving.store import EndpointStore, StoredDeployment, StoredEndpoint
+from llmops.backends.packages import copy_package, verify_package
 from llmops.engine.models import STAND_IN_KEY
 from llmops.engine.standin.process import StandInProcess
 from llmops.errors import BackendError, DeadlineError, TransientError, UsageError

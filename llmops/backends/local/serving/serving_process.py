@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmops.engine.worker_process import WORKER_FOLDER, mask
+from llmops.engine.fork_server import WORKER_FOLDER
+from llmops.engine.worker_process import mask
 
 LOAD_TIMEOUT_S = 300.0
 _STOP_S = 10.0
@@ -134,8 +135,9 @@ async def _spawn(spec: ServingSpec) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             spec.python,
-            str(spec.code.child),
             str(spec.code.worker),
+            "_llmops_serving",
+            str(spec.code.child),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

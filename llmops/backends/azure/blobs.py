@@ -1,0 +1,240 @@
+"""The blobs of the workspace's default datastore: written whole, or only if nobody else was first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from llmops.backends.azure.arm import Arm, Document
+from llmops.errors import BackendError, LlmopsError
+
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+T = TypeVar("T")
+
+VERSION = "2024-07-01-preview"
+_SIGNATURE_S = 1800.0
+_FORBIDDEN = 403
+_CONNECT_S, _READ_S = 20.0, 120.0
+
+
+class Blob(NamedTuple):
+    """One blob.
+
+    Attributes:
+        content: None when there is no such blob.
+        etag: of these very bytes; empty when there is none.
+        now: the service's clock when it answered, seconds since the epoch.
+    """
+
+    content: bytes | None
+    etag: str
+    now: float
+
+
+class Listed(NamedTuple):
+    """One blob of a list; `created_at` is seconds since the epoch."""
+
+    name: str
+    size: int
+    metadata: Mapping[str, str]
+    created_at: float
+
+
+@dataclass
+class Blobs:
+    """The container of a workspace's default datastore, reached by a signature of one hour or as ourselves."""
+
+    arm: Arm
+    _client: ContainerClient | None = None
+    _since: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _datastore: Document = field(default_factory=dict)
+
+    @property
+    def datastore(self) -> Document:
+        """The default datastore as Azure describes it."""
+        if not self._datastore:
+            path = f"{self.arm.path('datastores')}?count=30&isDefault=true&orderByAsc=false"
+            found = list(self.arm.list(path, version=VERSION, what="find the workspace's default datastore"))
+            if not found:
+                raise BackendError.of(
+                    "the workspace has no default datastore", where=self.arm.session.settings.workspace
+                )
+            self._datastore = found[0]
+        return self._datastore
+
+    @property
+    def uri(self) -> str:
+        """Address of the container."""
+        properties = self.datastore["properties"]
+        account = f"https://{properties['accountName']}.blob.{properties.get('endpoint') or 'core.windows.net'}"
+        return f"{account}/{properties['containerName']}"
+
+    def close(self) -> None:
+        """Close the connections; they open again when they are needed."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+            self._client = None
+
+    def read(self, name: str, what: str) -> Blob:
+        """Read a blob."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        def read(container: ContainerClient) -> Blob:
+            dates: list[str] = []
+            try:
+                stream = container.download_blob(
+                    name, raw_response_hook=lambda answer: dates.append(answer.http_response.headers.get("Date", ""))
+                )
+                return Blob(stream.readall(), stream.properties.etag, _seconds(dates[0]))
+            except ResourceNotFoundError as error:
+                return Blob(None, "", _seconds(error.response.headers.get("Date", "")))
+
+        return self._call(what, read)
+
+    def write(
+        self,
+        name: str,
+        content: bytes,
+        what: str,
+        *,
+        etag: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Write a blob if it is as it was.
+
+        Args:
+            name: in the container.
+            content: all of it.
+            what: a clause for messages.
+            etag: of the blob that is to be replaced; None: there must be none.
+            metadata: short texts, kept with it.
+
+        Returns:
+            False when someone else was first; also when an earlier attempt of this very call was, so look again.
+        """
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
+
+        condition = MatchConditions.IfNotModified if etag else MatchConditions.IfMissing
+        more = {"etag": etag} if etag else {}
+
+        def write(container: ContainerClient) -> bool:
+            try:
+                container.upload_blob(
+                    name,
+                    content,
+                    overwrite=bool(etag),
+                    match_condition=condition,
+                    metadata=dict(metadata or {}),
+                    **more,
+                )
+            except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError):
+                return False
+            return True
+
+        return self._call(what, write)
+
+    def put(self, name: str, content: bytes, what: str) -> None:
+        """Write a blob over what is there."""
+        self._call(what, lambda container: container.upload_blob(name, content, overwrite=True))
+
+    def delete(self, name: str, what: str, *, etag: str) -> bool:
+        """Delete a blob if it is as it was; False when it is not, or is gone."""
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+
+        def delete(container: ContainerClient) -> bool:
+            try:
+                container.delete_blob(name, etag=etag, match_condition=MatchConditions.IfNotModified)
+            except (ResourceModifiedError, ResourceNotFoundError):
+                return False
+            return True
+
+        return self._call(what, delete)
+
+    def list(self, prefix: str, what: str) -> list[Listed]:
+        """List the blobs whose names begin so, with what was kept with them, oldest first."""
+
+        def names(container: ContainerClient) -> Iterator[Listed]:
+            for found in container.list_blobs(name_starts_with=prefix, include=["metadata"]):
+                created = found.creation_time or found.last_modified
+                yield Listed(found.name, found.size, dict(found.metadata or {}), created.timestamp() if created else 0)
+
+        listed = self._call(what, lambda container: list(names(container)))
+        return sorted(listed, key=lambda one: (one.created_at, one.name))
+
+    def download(self, prefix: str, folder: Path, what: str) -> int:
+        """Write all blobs below a prefix into a folder; returns how many there were."""
+        stem = f"{prefix.rstrip('/')}/"
+        names = [one.name for one in self.list(stem, what)]
+        for name in names:
+            target = folder / name[len(stem) :]
+            if not target.resolve().is_relative_to(folder.resolve()):
+                raise BackendError.of("a blob whose name leaves its folder", where=name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(self.read(name, what).content or b"")
+        return len(names)
+
+    def _call(self, what: str, work: Callable[[ContainerClient], T]) -> T:
+        from azure.core.exceptions import HttpResponseError
+
+        def once() -> T:
+            client = self._container()
+            try:
+                return work(client)
+            except HttpResponseError as error:
+                if error.status_code != _FORBIDDEN or time.monotonic() - self._since < 1:
+                    raise
+                self._since = 0.0  # the signature may have run out; ask for another
+                return work(self._container())
+
+        return self.arm.session.call(what, once)
+
+    def _container(self) -> ContainerClient:
+        with self._lock:
+            if self._client is None or not self._since or time.monotonic() - self._since > _SIGNATURE_S:
+                before, self._client = self._client, self._open()
+                if before is not None:
+                    before.close()
+                self._since = time.monotonic()
+            return self._client
+
+    def _open(self) -> ContainerClient:
+        from azure.storage.blob import ContainerClient
+
+        account, _, container = self.uri.rpartition("/")
+        signature = self._signature()
+        # Own retries: the client's begin with 15 s.
+        options: dict[str, Any] = {"retry_total": 0, "connection_timeout": _CONNECT_S, "read_timeout": _READ_S}
+        return ContainerClient(account, container, credential=signature or self.arm.session.credential, **options)
+
+    def _signature(self) -> str:
+        """Return a signature for the container; empty when we are to come as ourselves.
+
+        A refusal means the same, as it does for the SDK: without the role to read the secret, a role on the blobs
+        themselves may still do.
+        """
+        properties = self.datastore["properties"]
+        if (properties.get("credentials") or {}).get("credentialsType") in (None, "None"):
+            return ""
+        name = self.datastore["name"]
+        body = {"expirableSecret": True, "expireAfterHours": 1}
+        try:
+            path = self.arm.path(f"datastores/{name}/listSecrets")
+            reply = self.arm.send("POST", path, version=VERSION, what="get a signature for the datastore", body=body)
+        except LlmopsError:
+            return ""
+        return str(reply.body.get("sasToken") or "")
+
+
+def _seconds(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp() if date else time.time()

@@ -1,0 +1,1 @@
+"""Command jobs: the driver itself, on the compute of a workspace."""

@@ -1,0 +1,82 @@
+"""Connections of the workspace, asked for by a job as itself, so that no key is in what was submitted.
+
+Source: the operation `WorkspaceConnections_ListSecrets` of the public API specification, 2024-04-01; that a job's
+identity may call it is assumed.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmops.backends.azure.job.task import JobTask
+from llmops.config.connections import AZURE_API_VERSION, ResolvedConnection, Secret
+from llmops.config.model import ConnectionType
+from llmops.errors import BackendError
+
+VERSION = "2024-04-01"
+_TIMEOUT_S = 60.0
+_TYPES: Mapping[str, ConnectionType] = {
+    "azureopenai": "azure_open_ai",
+    "openai": "open_ai",
+    "serverless": "serverless",
+    "customkeys": "custom",
+}
+
+
+def fetch_connections(task: JobTask, names: Sequence[str]) -> Mapping[str, ResolvedConnection]:
+    """Ask the workspace for connections, secrets included.
+
+    Raises:
+        BackendError: there is no identity here, it may not read them, or there is none of that name.
+    """
+    from azure.core.exceptions import AzureError
+    from azure.identity import ManagedIdentityCredential
+
+    try:
+        token = ManagedIdentityCredential().get_token(f"{task.resource_manager}/.default").token
+    except AzureError as error:
+        raise BackendError.of(
+            "this job has no identity",
+            found=" ".join(str(error).split())[:300],
+            fix="Give the compute a managed identity with the role AzureML Data Scientist.",
+        ) from error
+    return {name: _resolve(name, _ask(task, name, token)) for name in names}
+
+
+def _ask(task: JobTask, name: str, token: str) -> Mapping[str, Any]:
+    place = f"{task.resource_manager}{task.workspace}/connections/{name}/listsecrets?api-version={VERSION}"
+    request = urllib.request.Request(place, data=b"", method="POST", headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+            properties: Mapping[str, Any] = json.load(answer)["properties"]
+            return properties
+    except urllib.error.HTTPError as error:
+        found = f"{error.code}: {error.read(300).decode('utf-8', 'replace')}"
+        fix = "Create it in the workspace, or give the compute's identity the role AzureML Data Scientist."
+        raise BackendError.of(f"the connection '{name}' cannot be read", found=found, fix=fix) from error
+    except (OSError, ValueError) as error:
+        raise BackendError.of(f"the connection '{name}' cannot be read", found=str(error)) from error
+
+
+def _resolve(name: str, properties: Mapping[str, Any]) -> ResolvedConnection:
+    kind = _TYPES.get(str(properties.get("category", "")).lower(), "custom")
+    credentials: Mapping[str, Any] = properties.get("credentials") or {}
+    metadata: Mapping[str, Any] = properties.get("metadata") or {}
+    is_custom = kind == "custom"
+    target = None if is_custom else properties.get("target")
+    secrets = {key: Secret(str(value)) for key, value in (credentials.get("keys") or {}).items()}
+    return ResolvedConnection(
+        name=name,
+        type=kind,
+        api_key=Secret(str(credentials["key"])) if credentials.get("key") and not is_custom else None,
+        base_url=target if kind == "open_ai" and target != "_" else None,
+        api_base=target if kind in {"azure_open_ai", "serverless"} else None,
+        api_version=metadata.get("ApiVersion") or AZURE_API_VERSION if kind == "azure_open_ai" else None,
+        organization=metadata.get("Organization"),
+        configs={key: str(value) for key, value in metadata.items()} if is_custom else {},
+        secrets=secrets if is_custom else {},
+    )

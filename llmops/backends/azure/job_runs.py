@@ -1,0 +1,308 @@
+"""Lines run by this very driver in command jobs of the workspace: for flows of every kind, over shards for many lines.
+
+Command jobs are built from the SDK's code and the public API specification; see the page on what is assumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import json
+import math
+import re
+import shutil
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import llmops
+from llmops.backends.azure.bounded import bounded
+from llmops.backends.azure.flow_runs import expand_for_all_to_see
+from llmops.backends.azure.job.task import DRIVER, LINES, PROJECT, RUN, TASK, JobTask, shard_file
+from llmops.backends.azure.refusals import NotThereError
+from llmops.backends.azure.run_service import RemoteRun
+from llmops.backends.azure.session import AzureSession
+from llmops.backends.azure.work import PREFIX, Outcome, Work, describe_with_tags
+from llmops.config.model import Environment
+from llmops.errors import UsageError
+from llmops.flows.baseline import materialise
+from llmops.records import Line, RunRecord, line_from_json, read_record, write_record, write_stream
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import Job
+
+T = TypeVar("T")
+
+SHARDS = f"{PREFIX}shards"
+"""Tag that says among how many jobs a try is divided."""
+IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
+"""Image below the packages. Source: Microsoft's list of Azure Machine Learning base images."""
+
+_ENDED = frozenset({"Completed", "Failed", "Canceled", "NotResponding"})
+_LOG = "user_logs/std_log.txt"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class JobRuns:
+    """The `Compute` that command jobs are.
+
+    Args:
+        session: the workspace.
+        environment: says on what compute jobs run, and holds prices.
+        state: the project's `.llmops/` folder.
+        env: environment variables, for references.
+    """
+
+    session: AzureSession
+    environment: Environment
+    state: Path
+    env: Mapping[str, str]
+
+    def find(self, name: str) -> RemoteRun | None:
+        """See `Compute.find`; the first shard is started last, so that all are there when it is."""
+        first = self._job(_shard_name(name, 1))
+        if first is None:
+            return None
+        shards = int((first.tags or {}).get(SHARDS, "1"))
+        jobs = [first, *(self._job(_shard_name(name, shard)) for shard in range(2, shards + 1))]
+        statuses = [str(job.status) if job else "NotStarted" for job in jobs]
+        status = _together(statuses)
+        failed = [number for number, each in enumerate(statuses, 1) if each in _ENDED and each != "Completed"]
+        return RemoteRun(
+            name=name,
+            status=status,
+            link=str(first.studio_url or ""),
+            display_name=str(first.display_name or ""),
+            error=self._why(name, failed) if status in _ENDED and failed else "",
+            tags={str(key): str(value) for key, value in (first.tags or {}).items()},
+        )
+
+    def start(self, name: str, work: Work, todo: Sequence[int]) -> None:
+        """See `Compute.start`."""
+        shards = self._count_shards(work, len(todo))
+        with tempfile.TemporaryDirectory() as folder:
+            bundle = Path(folder) / "bundle"
+            self._write_bundle(bundle, work, todo, shards)
+            address = self._upload(bundle, name)
+        tags = {**describe_with_tags(work, self.env), SHARDS: str(shards)}
+        for shard in range(shards, 0, -1):
+            self._call(f"start the job '{_shard_name(name, shard)}'", self._submitter(name, shard, address, tags))
+
+    def read(self, remote: RemoteRun, work: Work, todo: Sequence[int]) -> Outcome:
+        """See `Compute.read`."""
+        shards = int(remote.tags.get(SHARDS, "1"))
+        lines: dict[int, Line] = {}
+        records: list[RunRecord] = []
+        for shard, positions in enumerate(_divide(todo, shards), 1):
+            job = self._job(_shard_name(remote.name, shard))
+            if job is None or str(job.status) != "Completed":
+                continue
+            with self._fetched(remote.name, shard) as folder:
+                lines.update(_read_lines(folder / LINES, work, positions))
+                records.append(read_record(folder / RUN, RunRecord))
+        last = records[-1] if records else None
+        if last is None or not work.pending.aggregates:
+            return Outcome(lines, versions=last.versions if last else {})
+        return Outcome(lines, last.metrics, last.aggregation_error, last.versions)
+
+    def count_finished(self, name: str) -> int:
+        """See `Compute.count_finished`; the shards' logs tell."""
+        counts = re.findall(r"^shard \d+: (\d+) of \d+ lines", self.read_log(name), re.MULTILINE)
+        return int(counts[-1]) if counts else 0
+
+    def read_log(self, name: str) -> str:
+        """See `Compute.read_log`."""
+        first = self._job(_shard_name(name, 1))
+        if first is None:
+            return ""
+        shards = range(1, int((first.tags or {}).get(SHARDS, "1")) + 1)
+        return "\n".join(self._read_log(_shard_name(name, shard)).rstrip("\n") for shard in shards)
+
+    def cancel(self, name: str) -> None:
+        """See `Compute.cancel`."""
+        first = self._job(_shard_name(name, 1))
+        for shard in range(1, int((first.tags or {}).get(SHARDS, "1")) + 1 if first else 1):
+            job = _shard_name(name, shard)
+            self._call(f"cancel the job '{job}'", lambda job=job: self.session.ml.jobs.begin_cancel(job).wait(30))  # type: ignore[misc]
+
+    def _job(self, name: str) -> Job | None:
+        try:
+            return self._call(f"look for the job '{name}'", lambda: self.session.ml.jobs.get(name))
+        except NotThereError:
+            return None
+
+    def _why(self, name: str, failed: Sequence[int]) -> str:
+        shard = failed[0]
+        log = self._read_log(_shard_name(name, shard)).strip().splitlines()
+        said = next((line for line in log if line.startswith("error: ")), log[-1] if log else "it left no log")
+        return f"shard {shard}: {said.removeprefix('error: ')}"
+
+    def _read_log(self, name: str) -> str:
+        def read() -> str:
+            details = self.session.ml.jobs._runs_operations.get_run_details(name)  # noqa: SLF001 `stream` prints
+            address = (details.log_files or {}).get(_LOG)
+            if not address:
+                return ""
+            with urllib.request.urlopen(address, timeout=60.0) as answer:
+                return str(answer.read().decode("utf-8", "replace"))
+
+        return self._call(f"read the log of the job '{name}'", read)
+
+    def _count_shards(self, work: Work, lines: int) -> int:
+        """Divide many lines; nodes over all lines need them in one process."""
+        if work.pending.aggregates:
+            return 1
+        jobs = self.environment.azure.runs.jobs
+        return max(1, min(jobs.max_shards, math.ceil(lines / jobs.shard_lines)))
+
+    def _write_bundle(self, bundle: Path, work: Work, todo: Sequence[int], shards: int) -> None:
+        request = work.request
+        assert request is not None
+        source = request.source
+        materialise(source.tree, source.closure, bundle / PROJECT)
+        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
+        shutil.copytree(Path(llmops.__file__).parent, bundle / DRIVER / "llmops", ignore=ignored)
+        for shard, positions in enumerate(_divide(todo, shards), 1):
+            texts = (json.dumps(work.planned[index].inputs, ensure_ascii=False) for index in positions)
+            write_stream(shard_file(bundle, shard), texts)
+        task = JobTask(
+            flow=source.ref,
+            source=source.flow.file if source.flow.definition else source.flow.entry,
+            project=source.tree.prefix,
+            experiment=request.experiment,
+            environment=request.environment,
+            concurrency=request.concurrency,
+            line_timeout_s=request.line_timeout_s,
+            connections=_shippable({name: one.type for name, one in request.connections.items()}),
+            environment_variables=expand_for_all_to_see(request.environment_variables, self.env),
+            prices=self.environment.prices,
+            retries=self.environment.retries,
+            stand_in=self.environment.stand_in,
+            workspace=self.session.settings.workspace_id,
+            resource_manager=self.session.settings.cloud.resource_manager,
+        )
+        write_record(bundle / TASK, task)
+
+    def _upload(self, bundle: Path, name: str) -> str:
+        from azure.ai.ml.entities import Data
+
+        data = Data(name="llmops-job", version=name, path=str(bundle), type="uri_folder")
+        self._call(f"upload what the job '{name}' needs", lambda: self.session.ml.data.create_or_update(data))
+        return f"azureml:llmops-job:{name}"
+
+    def _submitter(self, name: str, shard: int, address: str, tags: Mapping[str, str]) -> Callable[[], Job]:
+        def submit() -> Job:
+            return self.session.ml.jobs.create_or_update(self._describe(name, shard, address, tags))
+
+        return submit
+
+    def _describe(self, name: str, shard: int, address: str, tags: Mapping[str, str]) -> Job:
+        from azure.ai.ml import Input, Output, command
+        from azure.ai.ml.entities import Environment as JobEnvironment
+
+        runs = self.environment.azure.runs
+        more: dict[str, Any] = {"instance_type": runs.instance_type} if runs.instance_type else {}
+        environment: Any = runs.jobs.environment or JobEnvironment(image=IMAGE, conda_file=_packages())
+        driver = "${{inputs.bundle}}/" + DRIVER
+        return command(
+            name=_shard_name(name, shard),
+            command=f"PYTHONPATH={driver} python -m llmops.backends.azure.job "
+            f"${{{{inputs.bundle}}}} {shard} ${{{{outputs.out}}}}",
+            inputs={"bundle": Input(type="uri_folder", path=address)},
+            outputs={"out": Output(type="uri_folder", path=_place(name, shard))},
+            environment=environment,
+            compute=runs.jobs.cluster or None,
+            display_name=f"{tags.get(f'{PREFIX}experiment', name)} shard {shard} of {tags[SHARDS]}",
+            experiment_name=tags.get(f"{PREFIX}experiment") or "llmops",
+            tags=dict(tags),
+            **more,
+        )
+
+    @contextlib.contextmanager
+    def _fetched(self, name: str, shard: int) -> Iterator[Path]:
+        """Fetch what a shard left behind, for the length of a `with` block."""
+        from azure.ai.ml._artifacts._artifact_utilities import download_artifact_from_aml_uri
+
+        with tempfile.TemporaryDirectory() as folder:
+            datastores = self.session.ml.datastores
+            self._call(
+                f"fetch the lines of the job '{_shard_name(name, shard)}'",
+                lambda: download_artifact_from_aml_uri(
+                    uri=_place(name, shard), destination=folder, datastore_operation=datastores
+                ),
+            )
+            (record,) = Path(folder).rglob(RUN)
+            yield record.parent
+
+    def _call(self, what: str, work: Callable[[], T]) -> T:
+        limit = self.environment.azure.runs.call_timeout_s
+        _ = self.session.ml  # building it takes long and is no part of the call
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return self.session.call(what, lambda: bounded(work, limit))
+
+
+def _shard_name(name: str, shard: int) -> str:
+    return f"{name}-s{shard}"
+
+
+def _place(name: str, shard: int) -> str:
+    return f"azureml://datastores/workspaceblobstore/paths/llmops/jobs/{_shard_name(name, shard)}/"
+
+
+def _divide(todo: Sequence[int], shards: int) -> Iterator[Sequence[int]]:
+    """Cut the lines into shards of nearly the same size, in order."""
+    size, more = divmod(len(todo), shards)
+    start = 0
+    for shard in range(shards):
+        end = start + size + (1 if shard < more else 0)
+        yield todo[start:end]
+        start = end
+
+
+def _together(statuses: Sequence[str]) -> str:
+    """Say the status of a try by those of its jobs."""
+    if set(statuses) == {"Completed"}:
+        return "Completed"
+    going_on = [status for status in statuses if status not in _ENDED]
+    if going_on:
+        return "Running" if "Running" in going_on or len(going_on) < len(statuses) else going_on[0]
+    return "Canceled" if "Canceled" in statuses else "Failed"
+
+
+def _read_lines(path: Path, work: Work, positions: Sequence[int]) -> Iterator[tuple[int, Line]]:
+    with path.open(encoding="utf-8") as handle:
+        for text in handle:
+            line = line_from_json(text)
+            position = positions[line.row]
+            planned = work.planned[position]
+            yield position, replace(line, row=planned.row, repeat=planned.repeat, inputs=planned.inputs)
+
+
+def _shippable(connections: Mapping[str, str]) -> Mapping[str, str]:
+    refused = sorted(name for name, kind in connections.items() if kind not in {"workspace", "stand_in"})
+    if refused:
+        raise UsageError.of(
+            "a key would have to be sent along",
+            where="azure.runs.compute: job",
+            found=", ".join(f"connection '{name}'" for name in refused),
+            expected="connections of the type workspace",
+            fix="Create the connection in the workspace and write `type: workspace`.",
+        )
+    return connections
+
+
+def _packages() -> dict[str, Any]:
+    """Name the packages of the job's environment: what this driver runs on, in the same versions."""
+    wanted = importlib.metadata.requires("llmops") or []
+    names = [match[0] for text in wanted if ";" not in text and (match := _NAME.match(text))]
+    found = {name: importlib.metadata.version(name) for name in names}
+    pins = [f"{name}=={version}" for name, version in sorted(found.items())]
+    pip: dict[str, Any] = {"pip": [*pins, f"azure-identity=={importlib.metadata.version('azure-identity')}"]}
+    python = f"python={sys.version_info.major}.{sys.version_info.minor}"
+    return {"name": "llmops", "channels": ["conda-forge"], "dependencies": [python, "pip", pip]}

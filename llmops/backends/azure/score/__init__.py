@@ -1,0 +1,1 @@
+"""Runs in the container of a plain Python flow, never here."""

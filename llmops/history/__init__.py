@@ -1,0 +1,1 @@
+"""What scheduled evaluations found, day by day, and where that is kept."""

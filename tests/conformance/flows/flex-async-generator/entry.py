@@ -1,0 +1,3 @@
+async def shout(word: str):
+    for letter in word:
+        yield letter.upper()

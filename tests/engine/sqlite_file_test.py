@@ -1,0 +1,68 @@
+"""The files of the caches: what becomes of them when they are damaged."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from llmops.engine.cache import LineCache, StoredLine
+from llmops.engine.gateway.store import CallStore, StoredAnswer
+from llmops.engine.sqlite_file import SqliteFile
+from llmops.errors import UsageError
+
+SCHEMA = ["CREATE TABLE IF NOT EXISTS thing (name TEXT PRIMARY KEY)"]
+LINE = StoredLine(
+    status="completed", outputs={"answer": "x" * 500}, error=None, duration_s=1.0, tokens={}, aggregation_inputs={}
+)
+ANSWER = StoredAnswer(status=200, content_type="text/plain", body=b"yes", usage=None, model="m")
+
+
+def test_what_was_stored_is_there_for_the_next_who_opens_the_file(tmp_path: Path) -> None:
+    for _ in range(2):
+        file = SqliteFile(tmp_path / "f.sqlite", what="file", kept="things", schema=SCHEMA)
+        file.execute("INSERT OR IGNORE INTO thing VALUES (?)", ("a",))
+        assert file.execute("SELECT name FROM thing") == [("a",)]
+        file.close()
+
+
+def test_damage_that_shows_only_later_moves_the_file_aside_with_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    said: list[str] = []
+    another_driver = LineCache(path)
+    for number in range(2000):
+        another_driver.store(f"key {number}", LINE)
+    with path.open("r+b") as file:
+        file.seek(8192)
+        file.write(b"\xff" * 65536)
+    cache = LineCache(path, said.append)
+    assert cache.find(["key 1"]) == {}
+    cache.store("key 1", LINE)
+    assert cache.find(["key 1"]) == {"key 1": LINE}
+    cache.close()
+    (aside,) = tmp_path.glob("cache.sqlite.damaged-*[0-9]")
+    assert aside.with_name(f"{aside.name}-wal").exists()
+    another_driver.close()
+    assert said == [f"The line cache was damaged; it was moved to {aside} and a new one was started."]
+
+
+def test_a_value_that_is_damaged_counts_as_not_there(tmp_path: Path) -> None:
+    lines, calls = LineCache(tmp_path / "lines.sqlite"), CallStore(tmp_path / "calls.sqlite")
+    lines.store("key", LINE)
+    calls.keep("key", ANSWER)
+    for name, damage in (("lines", "UPDATE line SET value = x'00'"), ("calls", "UPDATE call SET value = x'00'")):
+        other = sqlite3.connect(tmp_path / f"{name}.sqlite", isolation_level=None)
+        other.execute(damage)
+        other.close()
+    assert (lines.find(["key"]), calls.find("key")) == ({}, None)
+    lines.store("key", LINE)
+    calls.keep("key", ANSWER)
+    assert (lines.find(["key"]), calls.find("key")) == ({"key": LINE}, ANSWER)
+
+
+def test_a_folder_that_may_not_be_written_to_is_an_error_and_moves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "cache.sqlite").mkdir()
+    with pytest.raises(UsageError, match="the line cache cannot be used\n  found unable to open database file"):
+        LineCache(tmp_path / "cache.sqlite")
+    assert [path.name for path in tmp_path.iterdir()] == ["cache.sqlite"]
