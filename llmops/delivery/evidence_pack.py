@@ -77,8 +77,8 @@ def _head(candidate: Candidate, environment: str, asked_by: str) -> Iterator[str
     yield ""
     since = f" since {candidate.serving_since}" if candidate.serving_since else ""
     by = f", brought there by {candidate.serving_by}" if candidate.serving_by else ""
-    yield f"It serves in {candidate.source} as {candidate.deployment.name}{since}{by}. Registered {model.created_at} by "
-    yield f"{model.created_by}. This page was written for {asked_by}."
+    yield f"It serves in {candidate.source} as {candidate.deployment.name}{since}{by}. Registered "
+    yield f"{model.created_at} by {model.created_by}. This page was written for {asked_by}."
     yield ""
 
 

@@ -51,7 +51,7 @@ def test_what_a_thousand_rows_cost_stands_beside_productions(tmp_path: Path) -> 
 
 
 def test_the_page_says_who_brought_the_version_where_it_serves(tmp_path: Path) -> None:
-    assert "brought there by ana https://ci/run/7. Registered now by" in read_pack(tmp_path, build_verdict(), None)
+    assert "brought there by ana https://ci/run/7. Registered" in read_pack(tmp_path, build_verdict(), None)
 
 
 def test_a_cost_that_nobody_knows_is_not_nothing(tmp_path: Path) -> None:
