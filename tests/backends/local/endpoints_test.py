@@ -315,6 +315,17 @@ def test_a_flow_that_does_not_load_fails_and_says_why(place: Place) -> None:
     assert (reply.status, reply.body["error"]["code"]) == (503, "DeploymentUnavailable")
 
 
+def test_a_deployment_that_hangs_while_it_loads_can_be_deleted(place: Place) -> None:
+    flow = plain_flow(place.root)
+    (flow / "main.py").write_text("import time\ntime.sleep(600)\n" + (flow / "main.py").read_text())
+    place.deploy("first", place.register(flow, source="flows/plain/main.py:answer"))
+    folder = place.endpoints.places(NAME).folder
+    wait_for(lambda: bool(list(folder.glob("deployments/*/run-*/flow"))))
+    place.endpoints.delete_deployment(NAME, "first")
+    assert place.endpoints.stored(NAME).deployments == {}
+    assert list(folder.glob("deployments/*")) == []
+
+
 def test_a_changed_copy_of_a_package_is_not_started(place: Place) -> None:
     place.deploy_echo("first")
     place.endpoints.stop(NAME)
