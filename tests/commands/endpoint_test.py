@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.backends.packages import PLAIN
-from tests.projects import TinyProject, make_project, wait_for
+from tests.projects import TinyProject, make_project, make_wheel, wait_for
 
 NAME = "tiny-local"
+PROXIES = {"http_proxy", "https_proxy", "all_proxy"}
 ENVIRONMENT = """\
 backend: local
 requires: {verdict: false}
@@ -107,3 +110,23 @@ def test_an_endpoint_that_does_not_exist_is_said_with_those_that_do(project: Tin
     assert "no endpoint 'other'" in answer.err
     assert f"'{NAME}'" in answer.err
     assert project.run("endpoint", "start").code == 2
+
+
+@pytest.mark.registry
+def test_a_flow_with_a_python_of_its_own_serves_from_what_was_locked(
+    tmp_path: Path, open_environment: dict[str, str]
+) -> None:
+    project = make_project(tmp_path)
+    project.write("config/environments/local.yaml", ENVIRONMENT)
+    wheel = make_wheel(tmp_path / "own", "7.0")
+    project.write("own/requirements.txt", f"./{wheel}\n")
+    project.write("own/main.py", "import greeting\n\ndef answer(question):\n    return {'answer': greeting.VERSION}\n")
+    project.replace("config/experiments/tiny.yaml", "flow: flows/answer", "flow: own/main.py:answer\npython: auto")
+    env = {name: "" for name in os.environ if name.lower() in PROXIES} | open_environment
+    try:
+        for command in (("register", "tiny", "--without-verdict", "a test"), ("deploy", "tiny")):
+            done = project.run(*command, env=env)
+            assert done.code == 0, done.err
+        assert json.loads(project.run("invoke", "tiny", "--input", "question=x").out) == {"answer": "7.0"}
+    finally:
+        project.run("endpoint", "stop", NAME)
