@@ -55,7 +55,7 @@ if TYPE_CHECKING or HAS_SDKS:
 FLOWS = Path(__file__).parent / "flows"
 SUBSCRIPTION, GROUP = "00000000-0000-0000-0000-00000000000a", "rehearsal"
 FAST = AzureRetries(attempts=4, first_wait_s=0.01, longest_wait_s=0.05, busy_s=30.0)
-SETTINGS = Settings(operation_s=0.05, poll_ms=20, run_phase_s=0.02)
+SETTINGS = Settings(operation_s=0.05, poll_ms=20, run_phase_s=0.02, core_quota=10_000)
 _NUMBERS = itertools.count(1)
 
 
