@@ -61,10 +61,10 @@ def _detach_and_wait(bench: Workbench) -> Answer:
 
 
 SCENARIOS: Mapping[str, Scenario] = {
-    "run": Scenario(_run, 1, sampled=14),
-    "check": Scenario(_check, 2, sampled=5),
-    "detach and wait": Scenario(_detach_and_wait, 1, sampled=5),
-    "job": Scenario(_run, 1, "compute: job", sampled=6),
+    "run": Scenario(_run, 1, sampled=8),
+    "check": Scenario(_check, 2, sampled=3),
+    "detach and wait": Scenario(_detach_and_wait, 1, sampled=3),
+    "job": Scenario(_run, 1, "compute: job", sampled=2),
 }
 
 
@@ -83,7 +83,7 @@ def tried(
 def _renew(bench: Workbench, scenario: Scenario) -> str:
     """Move the project to a workspace that nobody used, and forget what it knows."""
     workspace = unique("sweep")
-    bench.environment(workspace=workspace, runs=scenario.settings)
+    bench.environment(workspace=workspace, runs=scenario.settings, poll_s=0.5)
     if (bench.root / ".llmops").exists():
         bench.forget()
     return workspace
@@ -126,7 +126,7 @@ def test_a_service_that_is_gone_is_a_clear_error_and_the_same_command_goes_on(
 ) -> None:
     name, bench = tried
     scenario = SCENARIOS[name]
-    for at in extent.pick(range(_count_requests(emulator, bench, scenario) - 1), 2, name, most=12):
+    for at in extent.pick(range(_count_requests(emulator, bench, scenario) - 1), 1, name, most=12):
         workspace = _renew(bench, scenario)
         emulator.cloud.faults.add(Fault(after=at, status=503, count=None))
         answer = scenario.command(bench)
