@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -113,10 +114,12 @@ def measure(folder: Path) -> None:
         direct_port = port_of(serving["pid"])
         print(f"{'in flight':>9}  {'':8} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'CPU ms/request':>15}")
         for concurrency in CONCURRENCIES:
-            for what, port, pid in (("direct", direct_port, serving["pid"]), ("router", router.port, router.pid)):
-                load = asyncio.run(put_under_load(port, key, concurrency, pid=pid))
+            direct = asyncio.run(put_under_load(direct_port, key, concurrency, pid=serving["pid"]))
+            routed = asyncio.run(put_under_load(router.port, key, concurrency, pid=router.pid))
+            for what, load in (("direct", direct), ("router", routed)):
                 figures = f"{load.per_second:>10.0f} {load.p50:>8.2f} {load.p99:>8.2f} {load.cpu:>15.2f}"
                 print(f"{concurrency:>9}  {what:8} {figures}")
+            print(f"{'':9}  {'added':8} {'':10} {routed.p50 - direct.p50:>8.2f} {routed.p99 - direct.p99:>8.2f}")
     finally:
         endpoints.stop(ENDPOINT)
 
@@ -133,6 +136,8 @@ def port_of(pid: int) -> int:
 
 def main() -> int:
     """Measure on Linux, where /proc tells what a process computes."""
+    # The default action would leave the router running: it outlives whoever started it.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     if sys.platform != "linux":
         print("needs /proc")
         return 0

@@ -112,7 +112,9 @@ jobs:
   release:
     permissions:
       contents: read # to check out
-      id-token: write # to log in to Azure
+      id-token: write # to log in to Azure, and to sign
+      attestations: write # to attest
+      artifact-metadata: write # to attest
     uses: REPOSITORY/.github/workflows/llmops-release.yml@REF
     with:
       experiment: EXPERIMENT
@@ -126,14 +128,11 @@ jobs:
   promote:
     permissions:
       actions: read # to learn who approved
+      attestations: read # to look for the attestation
       contents: read # to check out
       id-token: write # to log in to Azure
     uses: REPOSITORY/.github/workflows/llmops-promote.yml@REF
-    with:
-      experiment: ${{ inputs.experiment }}
-      version: ${{ inputs.version }}
-      from: dev
-      to: prod
+    with: {experiment: "${{ inputs.experiment }}", version: "${{ inputs.version }}", from: dev, to: prod}
 """,
     "rollback": """\
 name: llmops rollback

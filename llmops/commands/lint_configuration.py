@@ -29,7 +29,7 @@ from llmops.flows.model import Flow
 from llmops.flows.tree import FileTree, in_project
 
 if TYPE_CHECKING:
-    from llmops.commands.preparation import HowToRun
+    from llmops.commands.sources import HowToRun
 
 CONFIG = "config"
 

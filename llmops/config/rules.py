@@ -256,7 +256,9 @@ def _check_confidence(threshold: Values, gate: Values, declared: Values | None, 
             "slices of a number that only its evaluator can form",
             found=f"'{threshold['metric']}', which declares no score of a row",
         )
-    elif kind in {"mean", "sum"} and not is_opaque and declared.get("bounds") is None and not is_approximate:
+    elif kind in {"mean", "sum"} and not (
+        is_opaque or is_approximate or declared.get("bounds") or declared.get("labels")
+    ):
         report(
             (*path, "metric"),
             "confidence about a mean of scores without bounds",

@@ -313,9 +313,9 @@ def _add_proof(build: _Builder, wanted: Wanted, target: str) -> None:
     if deployment.status != "healthy":
         build.add(AwaitHealthy(deployment=target, timeout_s=rules.healthy_timeout_s))
     if rules.probe_rows and not is_proven(deployment, PROBED):
-        build.add(Probe(deployment=target, rows=rules.probe_rows))
+        build.add(Probe(deployment=target, rows=rules.probe_rows, digest=wanted.digest))
     if wanted.evaluate and not is_proven(deployment, EVALUATED):
-        build.add(Evaluate(deployment=target, dataset=rules.evaluate_dataset))
+        build.add(Evaluate(deployment=target, dataset=rules.evaluate_dataset, digest=wanted.digest))
 
 
 def _add_traffic(build: _Builder, wanted: Wanted, target: str, before: Mapping[str, int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from llmops.core.endpoint import Deployment, Endpoint
@@ -28,6 +28,10 @@ from llmops.core.rollout_state import (
 class Step:
     """One step; `str()` says in words what it does."""
 
+    def notes(self) -> Mapping[str, str | None]:
+        """Return the tags that it writes on the endpoint; None removes one."""
+        return {}
+
     def after(self, endpoint: Endpoint, now: float) -> Endpoint:
         """Say what the endpoint looks like after this step went well.
 
@@ -36,7 +40,27 @@ class Step:
             now: seconds since the epoch.
         """
         del now
-        return endpoint
+        return replace(endpoint, tags=merge_tags(endpoint.tags, self.notes()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentStep(Step):
+    """A step that is about one deployment; it changes nothing when that is gone."""
+
+    deployment: str
+
+    def marks(self, now: float) -> Mapping[str, str]:
+        """Return the tags that it writes on the deployment, at a moment in seconds since the epoch."""
+        del now
+        return {}
+
+    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
+        """See `Step.after`."""
+        found = endpoint.deployments.get(self.deployment)
+        if found is None:
+            return endpoint
+        changed = replace(found, tags={**found.tags, **self.marks(now)})
+        return replace(endpoint, deployments={**endpoint.deployments, found.name: changed})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +72,9 @@ class EnsureEndpoint(Step):
     def __str__(self) -> str:
         return "create the endpoint"
 
-    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
-        """See `Step.after`."""
-        del now
-        return replace(endpoint, tags={EXPERIMENT: self.experiment, **endpoint.tags})
+    def notes(self) -> Mapping[str, str | None]:
+        """See `Step.notes`."""
+        return {EXPERIMENT: self.experiment}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,22 +87,15 @@ class Begin(Step):
         back = say_split(self.underway.before)
         return f"begin {self.underway.action} of version {self.underway.version}; a failed check returns to {back}"
 
-    @property
-    def tags(self) -> Mapping[str, str | None]:
-        """What is written on the endpoint."""
+    def notes(self) -> Mapping[str, str | None]:
+        """See `Step.notes`."""
         return {**begin_tags(self.underway), ROLLED_BACK: None}
-
-    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
-        """See `Step.after`."""
-        del now
-        return replace(endpoint, tags=merge_tags(endpoint.tags, self.tags))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Create(Step):
+class Create(DeploymentStep):
     """Create the deployment at 0 %."""
 
-    deployment: str
     version: str
     digest: str
 
@@ -101,10 +117,9 @@ class Create(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AwaitHealthy(Step):
+class AwaitHealthy(DeploymentStep):
     """Wait until the deployment answers."""
 
-    deployment: str
     timeout_s: float
 
     def __str__(self) -> str:
@@ -113,47 +128,47 @@ class AwaitHealthy(Step):
     def after(self, endpoint: Endpoint, now: float) -> Endpoint:
         """See `Step.after`."""
         del now
-        return _change(endpoint, self.deployment, lambda one: replace(one, status="healthy", message=""))
+        healthy = replace(endpoint.deployments[self.deployment], status="healthy", message="")
+        return replace(endpoint, deployments={**endpoint.deployments, self.deployment: healthy})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe(Step):
-    """Send sample requests to the deployment and look at its outputs."""
+class Probe(DeploymentStep):
+    """Send sample requests to the deployment and look at its outputs; `digest` is what it must serve."""
 
-    deployment: str
     rows: int
+    digest: str
 
     def __str__(self) -> str:
         return f"probe {self.deployment} with {self.rows} rows and look at its outputs"
 
-    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
-        """See `Step.after`."""
+    def marks(self, now: float) -> Mapping[str, str]:
+        """See `DeploymentStep.marks`."""
         del now
-        return _tag(endpoint, self.deployment, lambda one: {PROBED: one.digest})
+        return {PROBED: self.digest}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Step):
-    """Score the deployment's own answers with the experiment's evaluators, and gate them."""
+class Evaluate(DeploymentStep):
+    """Score the deployment's own answers by the experiment's evaluators and gate; `digest` is what it must serve."""
 
-    deployment: str
     dataset: str
+    digest: str
 
     def __str__(self) -> str:
         data = f" over '{self.dataset}'" if self.dataset else ""
         return f"evaluate {self.deployment}{data} through its own address and gate it"
 
-    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
-        """See `Step.after`."""
+    def marks(self, now: float) -> Mapping[str, str]:
+        """See `DeploymentStep.marks`."""
         del now
-        return _tag(endpoint, self.deployment, lambda one: {EVALUATED: one.digest})
+        return {EVALUATED: self.digest}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mirror(Step):
+class Mirror(DeploymentStep):
     """Copy live requests to the deployment and watch it."""
 
-    deployment: str
     percent: int
     seconds: float
 
@@ -167,10 +182,9 @@ class Mirror(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shift(Step):
+class Shift(DeploymentStep):
     """Set the traffic; mirroring ends."""
 
-    deployment: str
     traffic: Mapping[str, int]
 
     def __str__(self) -> str:
@@ -183,10 +197,9 @@ class Shift(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bake(Step):
+class Bake(DeploymentStep):
     """Watch the deployment under live traffic."""
 
-    deployment: str
     percent: int
     seconds: float
 
@@ -195,17 +208,15 @@ class Bake(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Retire(Step):
+class Retire(DeploymentStep):
     """Start the time for which the previous deployment is kept."""
-
-    deployment: str
 
     def __str__(self) -> str:
         return f"keep {self.deployment} for the rollback window"
 
-    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
-        """See `Step.after`."""
-        return _tag(endpoint, self.deployment, lambda _: {RETIRED: str(int(now))})
+    def marks(self, now: float) -> Mapping[str, str]:
+        """See `DeploymentStep.marks`."""
+        return {RETIRED: str(int(now))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,10 +229,9 @@ class Finish(Step):
     def __str__(self) -> str:
         return f"record {self.current.deployment} as what serves"
 
-    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
-        """See `Step.after`."""
-        del now
-        return replace(endpoint, tags=merge_tags(endpoint.tags, self.tags))
+    def notes(self) -> Mapping[str, str | None]:
+        """See `Step.notes`."""
+        return self.tags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,38 +245,33 @@ class Return(Step):
     def __str__(self) -> str:
         return f"return the traffic to {say_split(self.traffic)}: {self.failure.reason}"
 
-    @property
-    def tags(self) -> Mapping[str, str | None]:
-        """What is written on the endpoint; it names the rollout, so that it never speaks of another one."""
+    def notes(self) -> Mapping[str, str | None]:
+        """See `Step.notes`; the note names the rollout, so that it never speaks of another one."""
         return {ROLLOUT_FAILED: short(f"{self.rollout} {self.failure}")}
 
     def after(self, endpoint: Endpoint, now: float) -> Endpoint:
         """See `Step.after`."""
-        del now
-        tags = merge_tags(endpoint.tags, self.tags)
-        return replace(endpoint, traffic=dict(self.traffic), mirror={}, tags=tags)
+        return replace(Step.after(self, endpoint, now), traffic=dict(self.traffic), mirror={})
 
 
 @dataclass(frozen=True, kw_only=True)
-class MarkFailed(Step):
+class MarkFailed(DeploymentStep):
     """Write on a deployment why it was turned back; it stays for diagnosis."""
 
-    deployment: str
     failure: Failure
 
     def __str__(self) -> str:
         return f"keep {self.deployment} at 0 % for diagnosis: {self.failure.reason}"
 
-    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
-        """See `Step.after`."""
-        return _tag(endpoint, self.deployment, lambda _: {FAILED: str(self.failure), FAILED_AT: str(int(now))})
+    def marks(self, now: float) -> Mapping[str, str]:
+        """See `DeploymentStep.marks`."""
+        return {FAILED: str(self.failure), FAILED_AT: str(int(now))}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delete(Step):
+class Delete(DeploymentStep):
     """Remove a deployment that has no traffic."""
 
-    deployment: str
     reason: str
 
     def __str__(self) -> str:
@@ -288,10 +293,9 @@ class EndRollout(Step):
     def __str__(self) -> str:
         return "end the rollout"
 
-    def after(self, endpoint: Endpoint, now: float) -> Endpoint:
-        """See `Step.after`."""
-        del now
-        return replace(endpoint, tags=merge_tags(endpoint.tags, self.tags))
+    def notes(self) -> Mapping[str, str | None]:
+        """See `Step.notes`."""
+        return self.tags
 
 
 def merge_tags(tags: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
@@ -303,13 +307,3 @@ def merge_tags(tags: Mapping[str, str], changes: Mapping[str, str | None]) -> di
 def say_split(split: Mapping[str, int]) -> str:
     """Write a split for people."""
     return ", ".join(f"{name} {percent} %" for name, percent in sorted(split.items())) or "nothing"
-
-
-def _change(endpoint: Endpoint, name: str, change: Callable[[Deployment], Deployment]) -> Endpoint:
-    if name not in endpoint.deployments:
-        return endpoint
-    return replace(endpoint, deployments={**endpoint.deployments, name: change(endpoint.deployments[name])})
-
-
-def _tag(endpoint: Endpoint, name: str, tags: Callable[[Deployment], Mapping[str, str]]) -> Endpoint:
-    return _change(endpoint, name, lambda one: replace(one, tags={**one.tags, **tags(one)}))

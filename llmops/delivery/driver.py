@@ -24,11 +24,8 @@ from llmops.core.rollout_state import (
     CURRENT_AT,
     EVALUATED,
     EXPERIMENT,
-    FAILED,
-    FAILED_AT,
     MADE_BY,
     PROBED,
-    RETIRED,
     VERDICT,
     VERSION,
     Failure,
@@ -344,15 +341,13 @@ class _Attempt:
                 request = self._driver.request(step.deployment, {VERSION: step.version, MADE_BY: self._wanted.id})
                 self._keeper.write(lambda: self._driver.endpoints.create_deployment(self._wanted.endpoint, request))
             case Begin() | EndRollout():
-                self._update(tags=step.tags)
+                self._update(tags=step.notes())
             case Finish():
-                self._update(tags={**step.tags, CURRENT_AT: self._now()})
+                self._update(tags={**step.notes(), CURRENT_AT: self._now()})
             case Return():
-                self._update(traffic=step.traffic, mirror={}, tags=step.tags)
-            case Retire():
-                self._tag(step.deployment, {RETIRED: str(int(self._clock.now()))})
-            case MarkFailed():
-                self._tag(step.deployment, {FAILED: str(step.failure), FAILED_AT: str(int(self._clock.now()))})
+                self._update(traffic=step.traffic, mirror={}, tags=step.notes())
+            case Retire() | MarkFailed():
+                self._tag(step.deployment, step.marks(self._clock.now()))
             case Delete():
                 endpoint = self._wanted.endpoint
                 self._keeper.write(lambda: self._driver.endpoints.delete_deployment(endpoint, step.deployment))
@@ -378,6 +373,7 @@ class _Attempt:
         return endpoint or Endpoint(name=self._wanted.endpoint)
 
     def _deployment(self, name: str) -> Deployment:
+        """Look at a deployment, and see that it serves what is wanted."""
         found = self._observe().deployments.get(name)
         if found is None:
             raise _failed(f"{name} is gone")
@@ -402,20 +398,20 @@ class _Attempt:
                 continue
 
     def _probe(self, step: Probe) -> str:
-        digest = self._deployment(step.deployment).digest
+        self._deployment(step.deployment)
         self._keeper.confirm()
         judgement = self._driver.judge.probe(step.deployment, step.rows)
         self._require(judgement)
-        self._tag(step.deployment, {PROBED: digest})
+        self._tag(step.deployment, step.marks(self._clock.now()))
         return judgement.sentence
 
     def _evaluate(self, step: Evaluate) -> str:
-        digest = self._deployment(step.deployment).digest
+        self._deployment(step.deployment)
         self._keeper.confirm()
         judgement = self._driver.judge.evaluate(step.deployment, step.dataset, self._keeper.keep)
         self._result.verdict = judgement.verdict
         self._require(judgement)
-        self._tag(step.deployment, {EVALUATED: digest, VERDICT: short(judgement.verdict)})
+        self._tag(step.deployment, {**step.marks(self._clock.now()), VERDICT: short(judgement.verdict)})
         return judgement.sentence
 
     def _require(self, judgement: Judgement) -> None:

@@ -11,7 +11,7 @@ from llmops.core.endpoint import Deployment
 from llmops.core.metrics import Metric
 from llmops.delivery.package import Package
 from llmops.errors import Problem
-from llmops.records import VerdictRecord, write_text
+from llmops.records import RowView, VerdictRecord, write_text
 from llmops.releases import ModelRecord
 
 _PROMPTS = (".jinja2", ".prompty", ".md", ".txt", ".yaml", ".yml")
@@ -142,15 +142,16 @@ def _metrics(new: Package, old: Package | None) -> Iterator[str]:
         yield f"No verdict: {new.manifest.without_verdict}"
         yield ""
         return
-    verdict = new.proof.verdict
-    theirs = _by_name(old.proof.verdict) if old and old.proof else {}
+    verdict, other = new.proof.verdict, old.proof.verdict if old and old.proof else None
+    theirs = _by_name(other) if other else {}
     yield "| metric | this version | production |"
     yield "| --- | --- | --- |"
     for name, metric in _by_name(verdict).items():
         yield f"| {name} | {_value(metric)} | {_value(theirs.get(name))} |"
-    yield f"| tokens per row | {_tokens(verdict)} | {_tokens(old.proof.verdict if old and old.proof else None)} |"
+    yield f"| tokens per row | {_tokens(verdict)} | {_tokens(other)} |"
+    yield f"| cost of 1 000 rows, US dollars | {_cost(verdict)} | {_cost(other)} |"
     yield ""
-    if old and old.proof and old.proof.verdict.candidate.run.dataset != verdict.candidate.run.dataset:
+    if other and other.candidate.run.dataset != verdict.candidate.run.dataset:
         yield "Production was judged over other data: the columns cannot be compared number by number."
         yield ""
     yield f"Against its baseline ({verdict.baseline_reason or 'none'}): {verdict.regressed} rows got worse, "
@@ -159,8 +160,26 @@ def _metrics(new: Package, old: Package | None) -> Iterator[str]:
         yield ""
         yield "The stand-in model answered, which is no real model: these numbers say nothing of quality."
     yield ""
-    for other in new.later:
-        yield f"- also passed: {other.verdict.experiment}, {other.verdict.id}, {other.verdict.created_at}"
+    yield from _flips(verdict)
+    for later in new.later:
+        yield f"- also passed: {later.verdict.experiment}, {later.verdict.id}, {later.verdict.created_at}"
+
+
+def _flips(verdict: VerdictRecord) -> Iterator[str]:
+    """List the rows that flipped by their scores alone: what users ask stays out of the pack."""
+    if not verdict.flipped:
+        return
+    yield "| row | against the baseline | this version | baseline |"
+    yield "| --- | --- | --- | --- |"
+    for row in verdict.flipped:
+        yield f"| {row.row} | {row.change} | {_scores(row.candidate)} | {_scores(row.baseline)} |"
+    yield ""
+
+
+def _scores(view: RowView | None) -> str:
+    if view is None:
+        return "none"
+    return ", ".join(f"{name} {value:.4g}" for name, value in view.scores.items()) or view.status
 
 
 def _digests(candidate: Candidate) -> Iterator[str]:
@@ -210,3 +229,11 @@ def _tokens(verdict: VerdictRecord | None) -> str:
     run = verdict.candidate.run
     total = run.tokens.get("total", 0)
     return f"{total / run.lines:.0f}" if total and run.lines else "not known"
+
+
+def _cost(verdict: VerdictRecord | None) -> str:
+    """Say what a thousand rows cost by the prices that were configured when they ran."""
+    if verdict is None:
+        return "none"
+    run = verdict.candidate.run
+    return f"{run.cost_usd / run.lines * 1000:.4g}" if run.cost_usd is not None and run.lines else "not known"

@@ -58,6 +58,17 @@ node_variants:
 nodes:
 - {name: summarise, use_variants: true}
 """
+PLAIN = """\
+import time
+
+def answer(question: str):
+    order, _, argument = question.partition(":")
+    if order == "sleep":
+        time.sleep(float(argument))
+    if order == "raise":
+        raise ValueError(argument)
+    return {"answer": "VERSION" + question}
+"""
 GREETER = """\
 import os
 
@@ -86,6 +97,14 @@ def llm_flow(root: Path) -> Path:
     (folder / "flow.dag.yaml").write_text(LLM)
     (folder / "short.jinja2").write_text("# system:\nSummarise in one sentence.\n\n# user:\n{{text}}\n")
     (folder / "long.jinja2").write_text("# system:\nSummarise.\n\n# user:\nLONG {{text}}\n")
+    return folder
+
+
+def plain_flow(root: Path, version: str = "one ") -> Path:
+    """Write `echo_flow` as a plain function, `main.py:answer`: its process starts in no time."""
+    folder = root / "flows" / "plain"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "main.py").write_text(PLAIN.replace("VERSION", version))
     return folder
 
 

@@ -13,7 +13,8 @@ import yaml
 
 from llmops.backends.protocols import RunRequest
 from llmops.backends.registry import open_runs
-from llmops.commands.preparation import prepare, run_request
+from llmops.commands.preparation import prepare
+from llmops.commands.run_requests import run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import load_project
 from llmops.errors import LlmopsError

@@ -201,6 +201,12 @@ def test_scores_between_bounds_are_decided_by_betting() -> None:
     assert verdict(gate(min=3.0), [2.0, 1.0] * 20, None, BOUNDED) == "fail"
 
 
+def test_labels_bound_the_scores_that_they_stand_for() -> None:
+    graded = MetricSpec(score="correct", labels={"poor": 1.0, "fair": 3.0, "good": 5.0})
+    (finding,) = findings(gate(min=3.0), [5.0, 3.0] * 30, None, graded)
+    assert (finding.outcome, finding.rule) == ("pass", "betting")
+
+
 def test_equal_scores_are_no_certainty() -> None:
     (finding,) = findings(gate(min=3.9), [4.0] * 15, None, BOUNDED)
     assert finding.outcome == "inconclusive"

@@ -40,6 +40,7 @@ class Mutant(NamedTuple):
 
 
 PLAN, DRIVER, LEASE = "llmops/core/rollout.py", "llmops/delivery/driver.py", "llmops/delivery/lease.py"
+CHECKS = "llmops/core/rollout_checks.py"
 
 MUTANTS = {
     "an endpoint that exists is not created again": Mutant(
@@ -113,6 +114,15 @@ MUTANTS = {
     "what is proven is looked at before traffic moves": Mutant(
         DRIVER, "                self._require_proof(step.deployment)\n", "", ("dies after its evaluation",)
     ),
+    "what users are answered is scored": Mutant(
+        DRIVER,
+        "        self._require(judgement)\n        yield judgement",
+        "        yield judgement",
+        ("failed live scores",),
+    ),
+    "an answer that never comes is a failure": Mutant(
+        CHECKS, "errors=new.errors + overdue", "errors=new.errors", ("answers that never end",)
+    ),
     "an older deployment goes when the next one serves": Mutant(
         PLAN,
         "    build.extend(plan_cleanup(build.endpoint, wanted.rules, now=now))\n",
@@ -143,6 +153,12 @@ def try_copy(copy: Path, scenarios: tuple[str, ...]) -> subprocess.CompletedProc
 def test_without_a_mutation_the_copy_is_green(copy: Path) -> None:
     result = try_copy(copy, ("upgrade",))
     assert result.returncode == 0, result.stderr
+
+
+def test_the_number_of_checks_that_are_tried_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        sys.stdout.write(f"\n{len(MUTANTS)} checks are taken out, one at a time\n")
+    assert len(MUTANTS) >= 18
 
 
 @pytest.mark.slow

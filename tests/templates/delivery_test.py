@@ -77,6 +77,12 @@ def test_a_released_version_is_what_was_checked_and_serves(system: System) -> No
     assert outcome.artifacts[0].name.startswith("llmops-release-")
 
 
+def test_what_is_registered_is_what_is_attested_where_the_system_can(system: System) -> None:
+    outcome = system.run("release", experiment="tiny", environment="dev", **system.attest)
+    shown = json.loads(system.ask("models", "show", "tiny", "--environment", "dev", "--json").out)
+    assert outcome.attested == ({"tiny": shown["model"]["manifest"]} if system.attest else {})
+
+
 def test_what_fails_its_gate_is_neither_registered_nor_deployed(system: System) -> None:
     before = system.serving("dev")
     text = (system.project.root / "flows/answer/answer.py").read_text(encoding="utf-8")

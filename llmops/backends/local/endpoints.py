@@ -17,7 +17,13 @@ from typing import Any
 
 from llmops.backends.local.serving import captured, request_log
 from llmops.backends.local.serving.places import STATE, Places
-from llmops.backends.local.serving.router_process import RunningRouter, find_router, start_router, stop_router
+from llmops.backends.local.serving.router_process import (
+    RunningRouter,
+    find_router,
+    relieve_router,
+    start_router,
+    stop_router,
+)
 from llmops.backends.local.serving.settings import read_settings
 from llmops.backends.local.serving.store import EndpointStore, KeyName, StoredDeployment, StoredEndpoint
 from llmops.backends.packages import copy_package, verify_package
@@ -26,11 +32,12 @@ from llmops.config.connections import ResolvedConnection, expand_variables, reso
 from llmops.config.model import Environment
 from llmops.core.endpoint import Deployment, DeploymentStatus, Endpoint, Lease, Window, require_name, require_split
 from llmops.engine.models import direct_values
-from llmops.errors import DeadlineError, TransientError, UsageError
+from llmops.errors import DeadlineError, Problem, TransientError, UsageError
 
 _TEXT_LIMIT = 2000
 _ERROR = 400
 _REMOVAL_S = 300.0
+_REMINDER_S = 5.0
 _NOT_RUNNING = "the endpoint is not running; `llmops endpoint start {}` starts it"
 
 
@@ -115,6 +122,11 @@ class LocalEndpoints:
         if traffic is not None or mirror is not None:
             self._tell(endpoint)
 
+    def find_obstacles(self, endpoint: str, request: DeploymentRequest) -> Sequence[Problem]:
+        """See `Endpoints.find_obstacles`; there are none that could be seen before."""
+        del endpoint, request
+        return ()
+
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """See `Endpoints.create_deployment`."""
         where = f"endpoint '{endpoint}', deployment '{require_name(request.name)}'"
@@ -144,13 +156,16 @@ class LocalEndpoints:
         stored = self._store.mark_deleting(endpoint, deployment)
         if stored is None:
             return
+        started = told = time.monotonic()
         self._tell(endpoint)
-        deadline = time.monotonic() + _REMOVAL_S
         while deployment in self.stored(endpoint).deployments:
-            if time.monotonic() > deadline:
+            if time.monotonic() > started + _REMOVAL_S:
                 raise DeadlineError.of(
                     "the deployment is still being drained", where=f"endpoint '{endpoint}', deployment '{deployment}'"
                 )
+            if time.monotonic() > told + _REMINDER_S:
+                told = time.monotonic()
+                self._tell(endpoint)
             time.sleep(0.05)
 
     def score(
@@ -220,6 +235,7 @@ class LocalEndpoints:
         if router is None:
             private = self._private_of(self.stored(endpoint).deployments.values(), endpoint)
             return start_router(places, private=private, latency_ms=self.environment.stand_in.latency_ms, port=port)
+        router = relieve_router(places, router, latency_ms=self.environment.stand_in.latency_ms)
         self._equip(router, endpoint)
         return router
 
@@ -246,6 +262,7 @@ class LocalEndpoints:
         if router is None:
             self.start(endpoint)
             return
+        router = relieve_router(self.places(endpoint), router, latency_ms=self.environment.stand_in.latency_ms)
         router.call("reload", private or {})
         self._equip(router, endpoint)
 

@@ -18,7 +18,7 @@ from llmops.config.connections import resolve_connections
 from llmops.config.model import Connection, Environment
 from llmops.errors import LlmopsError
 from llmops.releases import ModelRecord
-from tests.backends.packages import echo_flow, package
+from tests.backends.packages import echo_flow, package, plain_flow
 
 NAME = "tiny"
 DEADLINE_S = 60.0
@@ -66,6 +66,12 @@ class Place:
     def deploy_echo(self, name: str, version: str = "one ", **settings: Any) -> None:
         """Deploy a flow that answers with its version and the question, and wait until it is healthy."""
         self.deploy(name, self.register(echo_flow(self.root / version.strip(), version)), **settings)
+        self.wait_until(name, "healthy")
+
+    def deploy_plain(self, name: str, version: str = "one ", **settings: Any) -> None:
+        """As `deploy_echo`, without prompt flow."""
+        model = self.register(plain_flow(self.root / version.strip(), version), entry="main.py:answer")
+        self.deploy(name, model, **settings)
         self.wait_until(name, "healthy")
 
     def status(self, name: str) -> str:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import os
 import signal
-import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +14,7 @@ import pytest
 from llmops.backends.local.endpoints import LocalEndpoints
 from llmops.backends.local.serving.router_process import find_router
 from llmops.config.model import Environment
+from tests.backends.local.load import Load
 from tests.projects import Answer, TinyProject, kill, make_project, wait_for
 
 pytestmark = pytest.mark.slow
@@ -33,46 +30,6 @@ rollout:
   lease_s: 10
 """
 REVERSES = "return question[::-1]"
-
-
-class Client:
-    """Sends one request after the other over one connection, until it is told to stop."""
-
-    def __init__(self, endpoints: LocalEndpoints) -> None:
-        self.answers: Counter[tuple[int, str]] = Counter()
-        self._stored = endpoints.stored(NAME)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._send)
-
-    def __enter__(self) -> Client:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def statuses(self) -> set[int]:
-        return {status for status, _ in self.answers}
-
-    @property
-    def deployments(self) -> set[str]:
-        return {name for _, name in self.answers}
-
-    def _send(self) -> None:
-        headers = {"authorization": f"Bearer {self._stored.keys['primary']}", "content-type": "application/json"}
-        connection = http.client.HTTPConnection("127.0.0.1", self._stored.port, timeout=60)
-        with contextlib.closing(connection):
-            while not self._stop.wait(0.02):
-                try:
-                    connection.request("POST", "/score", json.dumps({"question": "live"}), headers)
-                    response = connection.getresponse()
-                    response.read()
-                    self.answers[response.status, response.headers["azureml-model-deployment"]] += 1
-                except (OSError, http.client.HTTPException) as error:
-                    connection.close()
-                    self.answers[0, type(error).__name__] += 1
 
 
 class Released:
@@ -130,14 +87,14 @@ def serving_first(released: Released) -> Iterator[Released]:
 
 def test_no_request_fails_through_deploy_and_rollback(serving_first: Released) -> None:
     serving_first.register(f"{REVERSES}  # as good")
-    with Client(serving_first.endpoints) as client:
+    with Load(serving_first.endpoints, NAME) as load:
         answer, record = serving_first.deploy()
         assert answer.code == 0, answer.err
         assert serving_first.traffic() == {record["version"]: 100}
         assert serving_first.project.run("rollback", "tiny").code == 0
         assert serving_first.traffic() == {"1": 100}
-    assert client.statuses == {200}
-    assert len(client.deployments) == 2
+    assert load.statuses == {200}
+    assert len(load.deployments) == 2
 
 
 @pytest.mark.parametrize(
@@ -151,11 +108,11 @@ def test_a_bad_version_is_turned_back_before_it_sees_a_request(
     serving_first: Released, answer: str, reason: str
 ) -> None:
     serving_first.register(answer)
-    with Client(serving_first.endpoints) as client:
+    with Load(serving_first.endpoints, NAME) as load:
         done, record = serving_first.deploy()
     assert (done.code, record.get("outcome"), record.get("requests")) == (10, "returned", 0), done.err
     assert reason in record["reason"]
-    assert (client.statuses, serving_first.traffic()) == ({200}, {"1": 100})
+    assert (load.statuses, serving_first.traffic()) == ({200}, {"1": 100})
 
 
 def test_a_version_with_another_output_is_refused_before_anything_is_made(serving_first: Released) -> None:
@@ -177,7 +134,7 @@ def test_a_version_that_is_bad_at_live_requests_only_is_caught_in_its_first_step
     serving_first: Released, answer: str, reason: str
 ) -> None:
     serving_first.register(answer)
-    with Client(serving_first.endpoints):
+    with Load(serving_first.endpoints, NAME):
         done, record = serving_first.deploy()
     assert (done.code, record["outcome"]) == (10, "returned"), done.err
     assert reason in record["reason"]
@@ -187,7 +144,7 @@ def test_a_version_that_is_bad_at_live_requests_only_is_caught_in_its_first_step
 
 def test_a_driver_that_is_killed_in_a_step_leaves_the_split_and_the_next_one_ends_it(serving_first: Released) -> None:
     serving_first.register(f"{REVERSES}  # killed half-way")
-    with Client(serving_first.endpoints) as client:
+    with Load(serving_first.endpoints, NAME) as load:
         driver = serving_first.project.start("deploy", "tiny")
         wait_for(lambda: len(serving_first.traffic()) == 2)
         kill(driver)
@@ -196,7 +153,7 @@ def test_a_driver_that_is_killed_in_a_step_leaves_the_split_and_the_next_one_end
         answer, record = serving_first.deploy()
         assert answer.code == 0, answer.err
     assert serving_first.traffic() == {record["version"]: 100}
-    assert client.statuses == {200}
+    assert load.statuses == {200}
 
 
 def test_a_router_that_is_killed_is_brought_back_by_the_command(serving_first: Released) -> None:

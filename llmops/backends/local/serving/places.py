@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +58,31 @@ class Places:
         """The deployment's copy of its package, never written."""
         return self.deployment(folder) / "package"
 
-    def run(self, folder: str) -> Path:
-        """The copy that the process runs in, new at each start."""
-        return self.deployment(folder) / "run"
+    def run(self, folder: str, router: int) -> Path:
+        """The copy that the process runs in, new at each start; `router` is the process id of who starts it."""
+        return self.deployment(folder) / f"run-{router}"
+
+    def code(self, router: int) -> Path:
+        """A router's own copy of the code that serving processes run."""
+        return self.folder / f"code-{router}"
+
+    def leavings(self) -> Iterator[Path]:
+        """Yield the folders that routers made which are gone."""
+        for path in [*self.folder.glob("code-*"), *self.folder.glob("deployments/*/run-*")]:
+            number = path.name.partition("-")[2]
+            if number.isdecimal() and not _is_alive(int(number)):
+                yield path
 
     def serving_log(self, folder: str) -> Path:
         """What the serving process writes."""
         return self.deployment(folder) / "serving.log"
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

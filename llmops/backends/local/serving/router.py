@@ -64,6 +64,7 @@ class _Request:
     Attributes:
         status: what the caller was answered; `NO_ANSWER` until then.
         came_at: seconds since the epoch.
+        is_last: whether the connection ends with this request's answer.
         has_begun: whether the head of the answer is sent, so that no other answer can be.
     """
 
@@ -74,6 +75,7 @@ class _Request:
     deployment: str = ""
     kind: RequestKind = "live"
     status: int = NO_ANSWER
+    is_last: bool = False
     has_begun: bool = False
     flow_failed: bool = False
     came_at: float = field(default_factory=time.time)
@@ -101,6 +103,9 @@ class RouterApp:
     Args:
         token: opens what is below `/-/`, for drivers on this machine.
         stop: ends the server.
+
+    Attributes:
+        is_retiring: whether a successor serves, and every connection here ends with its next answer.
     """
 
     def __init__(self, runtime: Runtime, token: str, stop: Callable[[], None]) -> None:
@@ -108,10 +113,11 @@ class RouterApp:
         self._token = token.encode()
         self._stop = stop
         self._copies: set[asyncio.Task[None]] = set()
+        self.is_retiring = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        request = _Request(id=_request_id(scope), scope=scope, send=send)
+        request = _Request(id=_request_id(scope), scope=scope, send=send, is_last=self.is_retiring)
         try:
             if scope["path"].startswith(ADMIN):
                 await self._administrate(request, receive)
@@ -350,6 +356,8 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
 async def _begin(request: _Request, status: int, headers: Any, *more: Header) -> None:
     kept = [(name, value) for name, value in headers if name.lower() not in _NOT_RETURNED | {b"content-length"}]
     own = [(REQUEST_ID_HEADER, request.id), *more]
+    if request.is_last:
+        own.append((b"connection", b"close"))
     if request.deployment:
         own.append((DEPLOYMENT_HEADER, request.deployment.encode()))
     request.status = status

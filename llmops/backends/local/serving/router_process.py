@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import http.client
 import json
@@ -29,11 +30,15 @@ class RunningRouter:
 
     Attributes:
         token: opens what is below `/-/`.
+        version: of llmops that started it; empty for one that is older than this field.
+        door: address at which a successor takes over; empty when it cannot be relieved.
     """
 
     pid: int
     port: int
     token: str
+    version: str = ""
+    door: str = ""
 
     @property
     def address(self) -> str:
@@ -63,14 +68,7 @@ class RunningRouter:
 
 def find_router(places: Places) -> RunningRouter | None:
     """Return the router that runs for an endpoint, None when there is none."""
-    router = _read(places.router)
-    if router is None:
-        return None
-    try:
-        router.call("status")
-    except TransientError:
-        return router if _is_locked(places.lock) else None
-    return router
+    return _read(places.router) if _is_locked(places.lock) else None
 
 
 def start_router(
@@ -88,6 +86,30 @@ def start_router(
     Raises:
         BackendError: it does not start.
     """
+    hello = _launch(places, {"private": private, "latency_ms": latency_ms, "port": port})
+    return _wait_for_other(places) if hello is None else hello
+
+
+def relieve_router(places: Places, router: RunningRouter, *, latency_ms: float = 0.0) -> RunningRouter:
+    """Let a router of this version of llmops take over from one of another, without a request noticing.
+
+    Args:
+        router: that runs.
+        latency_ms: of the stand-in model.
+
+    Returns:
+        The successor; the same router when it cannot be relieved, which then goes on serving as it is.
+    """
+    if router.version == llmops.__version__ or not router.door:
+        return router
+    try:
+        return _launch(places, {"latency_ms": latency_ms, "door": router.door, "token": router.token}) or router
+    except BackendError:
+        return router
+
+
+def _launch(places: Places, message: Mapping[str, Any]) -> RunningRouter | None:
+    """Start a router process; None when another one runs already."""
     places.folder.mkdir(parents=True, exist_ok=True)
     with places.log.open("ab") as log:
         process = subprocess.Popen(
@@ -100,7 +122,6 @@ def start_router(
             start_new_session=True,
         )
     assert process.stdin is not None and process.stdout is not None
-    message = {"private": private, "latency_ms": latency_ms, "port": port}
     with process.stdout, contextlib.suppress(BrokenPipeError), process.stdin:
         process.stdin.write(json.dumps(message).encode() + b"\n")
         process.stdin.flush()
@@ -108,7 +129,7 @@ def start_router(
     process.wait()
     hello = json.loads(raw) if raw.strip() else {"error": f"it ended; see {places.log}"}
     if hello.get("error") == "running":
-        return _wait_for_other(places)
+        return None
     if "error" in hello:
         raise BackendError.of("the endpoint's router does not start", where=str(places.folder), found=hello["error"])
     return RunningRouter(**hello)
@@ -142,7 +163,9 @@ def _wait_for_other(places: Places) -> RunningRouter:
 
 def _read(path: Path) -> RunningRouter | None:
     try:
-        return RunningRouter(**json.loads(path.read_text(encoding="utf-8")))
+        document = json.loads(path.read_text(encoding="utf-8"))
+        known = {one.name for one in dataclasses.fields(RunningRouter)}
+        return RunningRouter(**{name: value for name, value in document.items() if name in known})
     except (OSError, ValueError, TypeError):
         return None
 

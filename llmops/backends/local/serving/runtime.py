@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,15 +18,22 @@ from llmops.backends.local.serving.interpreter import find_python
 from llmops.backends.local.serving.places import Places
 from llmops.backends.local.serving.request_log import LoggedRequest
 from llmops.backends.local.serving.served_deployment import ServedDeployment
-from llmops.backends.local.serving.serving_process import FlowRefusedError, ServingSpec
+from llmops.backends.local.serving.serving_process import (
+    INSTALLED,
+    FlowRefusedError,
+    ServingCode,
+    ServingSpec,
+    copy_code,
+)
 from llmops.backends.local.serving.settings import read_settings
 from llmops.backends.local.serving.split import Sample, Split
 from llmops.backends.local.serving.store import EndpointStore, StoredDeployment, StoredEndpoint
 from llmops.backends.packages import copy_package, verify_package
 from llmops.engine.models import STAND_IN_KEY
 from llmops.engine.standin.process import StandInProcess
-from llmops.errors import BackendError, DeadlineError, UsageError
+from llmops.errors import BackendError, DeadlineError, TransientError, UsageError
 
+_log = logging.getLogger(__name__)
 _FLUSH_S = 0.25
 _DRAIN_S = 600.0
 STAND_IN = "stand_in"
@@ -79,11 +89,13 @@ class Runtime:
         self._captured: list[Captured] = []
         self._flusher: asyncio.Task[None] | None = None
         self._flushing = asyncio.Lock()
+        self._code = INSTALLED
         self._reloading = asyncio.Lock()
         self._starting_model = asyncio.Lock()
 
     async def start(self) -> None:
         """Begin to serve what the store says."""
+        self._code = await asyncio.to_thread(self._lay_out_code)
         self._flusher = asyncio.ensure_future(self._flush_for_ever())
         await self.reload({})
 
@@ -103,6 +115,16 @@ class Runtime:
                 self.split = Split(after.traffic)
             if after.mirror != before.mirror or self.mirror is None:
                 self.mirror = next(((name, Sample(percent)) for name, percent in after.mirror.items()), None)
+
+    def private_values(self) -> Mapping[str, Any]:
+        """Return what reached this process about each deployment, as `private_from_json` reads it."""
+        return {
+            name: {
+                "connections": {key: dict(value) for key, value in one.connections.items()},
+                "environment_variables": dict(one.environment_variables),
+            }
+            for name, one in self._private.items()
+        }
 
     def unequipped(self) -> list[str]:
         """Name the deployments that wait for values of connections that this process was never given."""
@@ -139,10 +161,15 @@ class Runtime:
                 waiting.setdefault(request.deployment, []).append(request.came_at)
             batch, self._logged = self._logged, []
             answers, self._captured = self._captured, []
-            if batch:
-                await asyncio.to_thread(request_log.append, self.places.requests, batch)
-            if answers:
-                await asyncio.to_thread(captured.append, self.places.captured, answers, now=time.time())
+            try:
+                if batch:
+                    await asyncio.to_thread(request_log.append, self.places.requests, batch)
+                    batch = []
+                if answers:
+                    await asyncio.to_thread(captured.append, self.places.captured, answers, now=time.time())
+            except sqlite3.OperationalError:
+                self._logged[:0] = batch
+                raise
         return waiting
 
     async def stop(self) -> None:
@@ -156,6 +183,17 @@ class Runtime:
         await self.flush()
         if self._stand_in is not None:
             await asyncio.to_thread(self._stand_in.close)
+        await asyncio.to_thread(self._remove_own)
+
+    def _lay_out_code(self) -> ServingCode:
+        for path in self.places.leavings():
+            shutil.rmtree(path, ignore_errors=True)
+        return copy_code(self.places.code(os.getpid()))
+
+    def _remove_own(self) -> None:
+        own = [self.places.run(one.folder, os.getpid()) for one in self.endpoint.deployments.values()]
+        for path in [self.places.code(os.getpid()), *own]:
+            shutil.rmtree(path, ignore_errors=True)
 
     def _is_equipped(self, deployment: StoredDeployment) -> bool:
         needs = bool(deployment.connections or deployment.environment_variables)
@@ -181,14 +219,18 @@ class Runtime:
 
     async def _drain_and_remove(self, name: str, wanted: StoredDeployment) -> None:
         deployment = self.deployments.pop(name, None)
-        if deployment is not None:
-            await deployment.drain(timeout_s=min(_DRAIN_S, deployment.settings.request_timeout_s))
-            await deployment.stop()
-        await asyncio.to_thread(shutil.rmtree, self.places.deployment(wanted.folder), ignore_errors=True)
-        await asyncio.to_thread(captured.forget, self.places.captured, name)
-        await asyncio.to_thread(self._store.remove, self.endpoint.name, name)
-        self._private.pop(name, None)
-        self._removals.pop(name, None)
+        try:
+            if deployment is not None:
+                await deployment.drain(timeout_s=min(_DRAIN_S, deployment.settings.request_timeout_s))
+                await deployment.stop()
+            await asyncio.to_thread(shutil.rmtree, self.places.deployment(wanted.folder), ignore_errors=True)
+            await asyncio.to_thread(captured.forget, self.places.captured, name)
+            await asyncio.to_thread(self._store.remove, self.endpoint.name, name)
+            self._private.pop(name, None)
+        except (TransientError, sqlite3.OperationalError) as error:
+            _log.warning("the deployment %s is not removed yet: %s", name, error)
+        finally:
+            self._removals.pop(name, None)  # what is left is tried again with the next reload
 
     async def _build_spec(self, wanted: StoredDeployment) -> ServingSpec:
         private = self._private.get(wanted.name, Private())
@@ -203,7 +245,7 @@ class Runtime:
         self, wanted: StoredDeployment, connections: Mapping[str, Any], variables: Mapping[str, str], secrets: list[str]
     ) -> ServingSpec:
         """Judge the deployment's package once more and copy it to a fresh folder to run in."""
-        package, run = self.places.package(wanted.folder), self.places.run(wanted.folder)
+        package, run = self.places.package(wanted.folder), self.places.run(wanted.folder, os.getpid())
         manifest = verify_package(package, digest=wanted.digest)
         shutil.rmtree(run, ignore_errors=True)
         copy_package(package, run, manifest)
@@ -211,6 +253,7 @@ class Runtime:
         settings = read_settings(wanted.settings, wanted.name)
         folder = project / manifest.flow.path
         return ServingSpec(
+            code=self._code,
             kind=manifest.flow_kind,
             folder=folder,
             flow_file=manifest.definition,
@@ -244,7 +287,10 @@ class Runtime:
     async def _flush_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_FLUSH_S)
-            await self.flush()
+            try:
+                await self.flush()
+            except sqlite3.OperationalError as error:
+                _log.warning("requests are not written down: %s", error)
 
 
 _SERVED = "has-served"

@@ -76,6 +76,7 @@ class ServedDeployment:
     def start(self) -> None:
         """Start the process and watch over it, in the background."""
         self._supervisor = asyncio.ensure_future(self._supervise())
+        self._supervisor.add_done_callback(self._note_end)
 
     @property
     def pid(self) -> int | None:
@@ -191,6 +192,11 @@ class ServedDeployment:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             self.restarts += 1
+
+    def _note_end(self, supervisor: asyncio.Future[None]) -> None:
+        """Fail when the supervisor itself fell over: else everybody would wait for a process that nobody starts."""
+        if not supervisor.cancelled() and (error := supervisor.exception()):
+            self._fail(f"{type(error).__name__}: {error}")
 
     def _serve_with(self, process: ServingProcess) -> None:
         self._process = process

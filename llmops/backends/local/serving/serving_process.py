@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmops.engine.fork_server import WORKER_FOLDER
 from llmops.engine.worker_process import mask
 
-CHILD_FOLDER = Path(__file__).with_name("child")
 LOAD_TIMEOUT_S = 300.0
 _STOP_S = 10.0
 _LINE_LIMIT = 2**24
@@ -27,6 +27,16 @@ class FlowRefusedError(Exception):
 
 class ProcessDiedError(Exception):
     """The process ended, or did not come to listen."""
+
+
+class ServingCode(NamedTuple):
+    """Folders of the program that serves, and of the worker whose way to load flows it shares."""
+
+    child: Path
+    worker: Path
+
+
+INSTALLED = ServingCode(child=Path(__file__).with_name("child"), worker=WORKER_FOLDER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,7 @@ class ServingSpec:
         threads: calls of a callable that may be in progress at once.
         paths: import roots, the folder first.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
+        code: that the process runs.
     """
 
     kind: str
@@ -58,6 +69,18 @@ class ServingSpec:
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
+    code: ServingCode = INSTALLED
+
+
+def copy_code(into: Path) -> ServingCode:
+    """Copy the code of serving processes, so that it stays what this process understands when llmops is upgraded.
+
+    Args:
+        into: a folder that does not exist.
+    """
+    for name, source in INSTALLED._asdict().items():
+        shutil.copytree(source, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return ServingCode(child=into / "child", worker=into / "worker")
 
 
 class ServingProcess:
@@ -112,9 +135,9 @@ async def _spawn(spec: ServingSpec) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             spec.python,
-            str(WORKER_FOLDER),
+            str(spec.code.worker),
             "_llmops_serving",
-            str(CHILD_FOLDER),
+            str(spec.code.child),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

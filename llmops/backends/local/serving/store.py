@@ -146,6 +146,11 @@ class EndpointStore:
                 ),
             )
 
+    def port_of(self, endpoint: str) -> int:
+        """Return where the router listened last; 0 when it never did."""
+        found = self.find(endpoint)
+        return found.port if found else 0
+
     def set_port(self, endpoint: str, port: int) -> None:
         """Keep where the router listens, so that the next one listens there too."""
         with self._transaction() as db:
