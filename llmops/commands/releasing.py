@@ -168,7 +168,7 @@ def find_connections(target: Target, package: Package, env: Mapping[str, str]) -
     """
     manifest = package.manifest
     root = package.folder / manifest.project
-    flow = read_flow_in(WorkingTree(root, top=package.folder), manifest.flow.path)
+    flow = read_flow_in(WorkingTree(root, top=package.folder), manifest.source)
     ref, variables = manifest.flow, environment_variables_of(target, package)
     known = target.environment.connections
     uses = connections_in_use(flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables, known=known)
