@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from llmops.backends.azure import session
 from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import Fault
 from tests.azure.conftest import Extent, unique
@@ -126,15 +127,18 @@ def test_a_service_that_is_gone_is_a_clear_error_and_the_same_command_goes_on(
 ) -> None:
     name, bench = tried
     scenario = SCENARIOS[name]
-    for at in extent.pick(range(_count_requests(emulator, bench, scenario) - 1), 1, name, most=12):
+    # How often a run is looked at differs; in the first half of the requests there is always more to ask for.
+    for at in extent.pick(range(_count_requests(emulator, bench, scenario) // 2), 1, name, most=12):
         workspace = _renew(bench, scenario)
         emulator.cloud.faults.add(Fault(after=at, status=503, count=None))
         answer = scenario.command(bench)
         emulator.cloud.faults.remove()
         assert answer.code == 4, (f"{name}: gone at request {at}", answer.err, answer.out)
         assert "503" in answer.err + answer.out
+        session._sessions.clear()  # a command is a process of its own, and MSAL refuses for a minute what was refused
         again = scenario.command(bench)
-        assert (again.code, count_runs(emulator, workspace)) == (0, scenario.runs), again.err
+        assert again.code == 0, (f"{name}: gone at request {at}", again.err)
+        assert count_runs(emulator, workspace) == scenario.runs
 
 
 def test_nothing_but_azure_was_asked(emulator: Emulator, tmp_path: Path) -> None:
