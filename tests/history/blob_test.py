@@ -70,6 +70,13 @@ def test_jobs_that_race_lose_no_line_and_double_none(open_store: Open) -> None:
     assert sorted(open_store().read()["tiny/dev.jsonl"].splitlines()) == wanted
 
 
+def test_jobs_that_append_the_same_line_at_once_append_it_once(open_store: Open) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        added = pool.map(lambda _: open_store().append({"tiny/dev.jsonl": ["one"]}), range(6))
+        assert sum(added) == 1
+    assert open_store().read() == {"tiny/dev.jsonl": "one\n"}
+
+
 def test_a_blob_that_was_not_made_by_us_is_not_written_to(open_store: Open, azurite: Azurite) -> None:
     store = open_store()
     container = store.container.rpartition("/")[2]
