@@ -300,7 +300,7 @@ def test_many_limits_need_more_evidence_to_fail_and_no_more_to_pass() -> None:
 
 @pytest.mark.parametrize(("critical", "expected"), [(True, "fail"), (False, "inconclusive")])
 def test_a_critical_limit_has_a_share_of_the_error_that_others_do_not_weaken(
-    critical: bool, expected: FindingOutcome
+    *, critical: bool, expected: FindingOutcome
 ) -> None:
     others = [Threshold(metric="quality.accuracy", min=0.01) for _ in range(9)]
     limits = Gate(thresholds=[Threshold(metric="accuracy", min=0.78, critical=critical), *others], confidence=0.95)
