@@ -15,7 +15,7 @@ from llmops.emulator.faults import Fault
 from tests.azure.conftest import Extent
 from tests.azure.rehearsal import Rehearsal, in_folder
 
-SAMPLED = {"register": 24, "deploy": 10, "promote": 8, "rollback": 8}
+SAMPLED = {"register": 24, "deploy": 6, "promote": 5, "rollback": 4}
 FAULTS: Mapping[str, Mapping[str, Any]] = {
     "429": {"status": 429},
     "429 with Retry-After": {"status": 429, "headers": {"Retry-After": "1"}},

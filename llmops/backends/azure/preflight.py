@@ -53,8 +53,8 @@ class Preflight:
         """Return every obstacle; what cannot be looked at, because a role is missing for it, is none."""
         return [
             *self._roles(),
-            *self._quota(),
-            *self._connections(sorted(request.connections)),
+            *self.quota(),
+            *self.connections(sorted(request.connections)),
             *self._models(request),
         ]
 
@@ -73,7 +73,8 @@ class Preflight:
                 fix=f"Give it the role {need.role}, or a role of your own with this action.",
             )
 
-    def _quota(self) -> Iterator[Problem]:
+    def quota(self) -> Iterator[Problem]:
+        """Find what of the quota is too small for one more deployment."""
         base = f"/subscriptions/{self.arm.session.settings.subscription_id}/providers/{PROVIDER}"
         place = f"{base}/locations/{self.location}"
         try:
@@ -104,7 +105,8 @@ class Preflight:
                     fix="Ask for more quota, choose another `serving.instance_type`, or delete deployments.",
                 )
 
-    def _connections(self, names: Sequence[str]) -> Iterator[Problem]:
+    def connections(self, names: Sequence[str]) -> Iterator[Problem]:
+        """Find the connections that the workspace lacks."""
         for name in names:
             if self._connection(name) is None:
                 yield Problem(
