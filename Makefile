@@ -2,7 +2,9 @@
 # make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
 # make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
 # make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
+# make test-azure-full  the same with every fault at every request, and every kill; takes long
 # make test-conformance  compare flows of every kind with promptflow's own batch run; takes minutes
+# make pins           say whether newer releases of the pinned Azure SDKs import and pass the contract suite; takes long
 # make lint           style, types, import directions, fresh lock files, pipelines, flows
 # make bench          measure what docs/development.md promises
 # make lock           compile the lock files again; UPGRADE=1 takes the newest versions
@@ -19,7 +21,7 @@ BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: node-packages help demo test test-pythons test-azure lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
+.PHONY: pins node-packages help demo test test-pythons test-azure test-azure-full lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -54,6 +56,12 @@ test-azure:
 	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv .venv-azure azure
 	@.venv-azure/bin/python -m pytest tests/azure $(PYTEST_ARGS)
 
+test-azure-full:
+	@$(MAKE) --no-print-directory test-azure PYTEST_ARGS="--full $(PYTEST_ARGS)"
+
+pins:
+	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.pins $(GROUPS)
+
 node-packages: setup-dev
 	@$(BIN)/python -m tools.check_templates install
 
@@ -83,7 +91,7 @@ format: setup-dev
 	@$(BIN)/ruff check --fix .
 
 bench: setup-dev
-	@for script in benchmarks/*.py; do \
+	@for script in benchmarks/[a-z]*.py; do \
 	    echo "== $$script"; \
 	    $(BIN)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; \
 	done

@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks._processes import Usage, allow_bytecode, watch
 from benchmarks.engine import FLOW, make_project
-from benchmarks.processes import Usage, watch
 from llmops.engine.standin.process import StandInProcess
 
 DRIVER_MS, DRIVER_MB, WORKER_MB, WIDE_FACTOR = 1.0, 60, 100, 1.5
@@ -77,6 +77,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="*", default=[1000, 10_000], help="sizes of the long run")
     parser.add_argument("--no-wide", action="store_true", help="leave out the run with 64 lines at once")
     arguments = parser.parse_args()
+    allow_bytecode()
     with tempfile.TemporaryDirectory() as folder:
         met = not arguments.rows or measure_long(Path(folder), arguments.rows)
         met &= arguments.no_wide or measure_wide(Path(folder))

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from llmops.backends.protocols import Answer, CapturedAnswer, DeploymentRequest
 from llmops.core.endpoint import NAME_PATTERN, Deployment, DeploymentStatus, Endpoint, Lease, Window, is_valid_split
 from llmops.core.rollout_steps import merge_tags
-from llmops.errors import BackendError, LeaseHeldError, LeaseLostError, TransientError, UsageError
+from llmops.errors import BackendError, LeaseHeldError, LeaseLostError, Problem, TransientError, UsageError
 from llmops.releases import EvidenceRef, ModelRecord
 
 T = TypeVar("T")
@@ -387,6 +387,11 @@ class FakeEndpoints:
         """See `Endpoints.update_endpoint`."""
         about = json.dumps({"traffic": traffic, "mirror": mirror, "tags": sorted(tags or ())})
         self.driver.call("update_endpoint", about, lambda: self._update(endpoint, traffic, mirror, tags or {}))
+
+    def find_obstacles(self, endpoint: str, request: DeploymentRequest) -> Sequence[Problem]:
+        """See `Endpoints.find_obstacles`; there are none that could be seen before."""
+        del endpoint, request
+        return ()
 
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """See `Endpoints.create_deployment`."""

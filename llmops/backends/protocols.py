@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from llmops.config.connections import ResolvedConnection
 from llmops.core.endpoint import Endpoint, Lease, Window
-from llmops.errors import LlmopsError
+from llmops.errors import ExitCode, LlmopsError, Problem
 from llmops.flows.closure import Closure
 from llmops.flows.model import Flow
 from llmops.flows.tree import FileTree
@@ -94,6 +94,20 @@ class RunLog(NamedTuple):
 
     text: str
     is_whole: bool = True
+
+
+class Finding(NamedTuple):
+    """What a look at a backend found, for `llmops doctor`.
+
+    Attributes:
+        fix: what to do; empty when all is well.
+        exit_code: of commands that founder on it; None when all is well.
+    """
+
+    name: str
+    found: str
+    fix: str = ""
+    exit_code: ExitCode | None = None
 
 
 class Progress(Protocol):
@@ -373,6 +387,16 @@ class Endpoints(Protocol):
 
         Raises:
             UsageError: the split is not one, or names a deployment that does not exist.
+        """
+
+    def find_obstacles(self, endpoint: str, request: DeploymentRequest) -> Sequence[Problem]:
+        """Say what would keep a deployment from being made or from working, before anything is created.
+
+        Guarantees: changes nothing; a backend that cannot look ahead returns nothing.
+
+        Args:
+            endpoint: which need not exist.
+            request: for the deployment; its name counts for nothing.
         """
 
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:

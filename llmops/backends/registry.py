@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from llmops.backends.protocols import Endpoints, Registry, RunRequest, Runs, Trial
+from llmops.backends.protocols import Endpoints, Finding, Registry, RunRequest, Runs, Trial
 from llmops.config.model import Environment
 from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import UsageError, near_match
@@ -120,12 +120,32 @@ def _fetch_from_azure(environment: Environment, state: Path, env: Mapping[str, s
     return fetch(open_session(environment, state, env), state, address)
 
 
+def _inspect_azure(environment: Environment, state: Path, env: Mapping[str, str]) -> Iterator[Finding]:
+    from llmops.backends.azure.inspection import inspect
+
+    return inspect(environment, state, env)
+
+
+Inspect = Callable[[Environment, Path, Mapping[str, str]], Iterator[Finding]]
+_INSPECT: Mapping[str, Inspect] = {"azure": _inspect_azure}
 _HAVE_COMPUTE = frozenset({"azure"})
 _DATA: Mapping[str, FetchData] = {"azure": _fetch_from_azure}
 _RUNS: Mapping[str, OpenRuns] = {"local": _open_local, "azure": _open_azure}
 _DELIVERY: Mapping[str, OpenDelivery] = {"local": _open_local_delivery, "azure": _open_azure_delivery}
 
 Opener = TypeVar("Opener")
+
+
+def inspect_backend(environment: Environment, state: Path, env: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what a look at an environment's backend finds; asks it, and changes nothing.
+
+    Args:
+        environment: names the backend.
+        state: the project's `.llmops/` folder.
+        env: environment variables.
+    """
+    inspect = _INSPECT.get(environment.backend)
+    yield from inspect(environment, state, env) if inspect else ()
 
 
 def open_runs(

@@ -103,6 +103,7 @@ def _add_promote(commands: Any) -> None:
     parser.add_argument("--from", dest="source", metavar="A", required=True, help="environment to promote from")
     parser.add_argument("--to", metavar="B", required=True, help="environment to promote to")
     parser.add_argument("--version", metavar="V", help="refuse unless this is what serves in A")
+    parser.add_argument("--attested-by", metavar="WORKFLOW", help="refuse what this GitHub workflow has not attested")
     parser.add_argument("--approved-by", action="append", default=[], metavar="NAME", help="once for each; is recorded")
     parser.add_argument("--evidence", metavar="DIR", type=Path, help="write what a reviewer reads, and stop")
     _add_strategy(parser)
@@ -120,6 +121,7 @@ def _promote(arguments: argparse.Namespace) -> int:
         to=arguments.to,
         version=arguments.version,
         approvals=[name for text in arguments.approved_by for name in text.split(",")],
+        attested_by=arguments.attested_by or None,
         evidence=arguments.evidence,
         strategy=arguments.strategy,
         json_output=arguments.json,

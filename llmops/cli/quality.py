@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -202,10 +203,14 @@ def _test(arguments: argparse.Namespace) -> int:
 
 
 def _read_line(prompt: str) -> str | None:
+    """Ask at the terminal; Ctrl-C ends the wait, which an event loop around it would only make a note of."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         return input(prompt)
     except EOFError:
         return None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _add_runs(commands: Any) -> None:

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 from llmops.backends.protocols import RunRequest, Runs
 from llmops.backends.registry import open_runs
+from llmops.commands.baselines import Baseline, find_baseline
 from llmops.commands.context import Context
 from llmops.commands.draws import batches, read_draw_order
 from llmops.commands.flow_changes import find_changes
 from llmops.commands.host_report import add_summaries, annotate_errors, annotate_verdicts, outcome_of, set_outputs
-from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, find_baseline, prepare, run_request
+from llmops.commands.preparation import Prepared, prepare
 from llmops.commands.repeats import with_repeats
+from llmops.commands.run_requests import evaluation_requests, run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.config.model import Project

@@ -67,6 +67,7 @@ def deploy(
         )
         if missing := find_missing(target.environment.requires, package, here):
             raise UsageError(*missing)
+        release.require_ready(model, package)
         if dry_run:
             return _show_plan(release, wanted, json_output=json_output)
         judge = build_judge(release, package, stack)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from llmops import __version__
+from llmops.backends.protocols import Finding
+from llmops.backends.registry import inspect_backend
 from llmops.commands.context import Context
 from llmops.config.connections import resolve_connections
 from llmops.config.load import find_root, load_project
@@ -239,6 +241,8 @@ def _look_at_environment(
     environment: Environment, env: Mapping[str, str], state: Path, *, offline: bool
 ) -> Iterator[Check]:
     for name, connection in environment.connections.items():
+        if connection.type == "workspace":
+            continue  # the backend looks for it
         title = f"{environment.name}: connection {name}"
         try:
             resolved = resolve_connections({name: connection}, env)[name]
@@ -259,8 +263,17 @@ def _look_at_environment(
             else "answers and takes the key"
         )
         yield Check(name=title, level="ok", found=f"{connection.type}: {answer}")
-    if environment.backend == "azure":
+    if environment.backend == "azure" and (offline or "azure-ai-ml" not in _installed()):
         yield from _look_at_azure(environment.name, env, offline=offline)
+    elif not offline:
+        yield from (_check_of(environment, one) for one in inspect_backend(environment, state, env))
+
+
+def _check_of(environment: Environment, finding: Finding) -> Check:
+    name = f"{environment.name}: {finding.name}"
+    if finding.exit_code is None:
+        return Check(name=name, level="ok", found=finding.found)
+    return Check(name=name, level="error", found=finding.found, fix=finding.fix, exit_code=finding.exit_code)
 
 
 def _look_at_azure(name: str, env: Mapping[str, str], *, offline: bool) -> Iterator[Check]:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from llmops.backends.registry import open_runs
 from llmops.commands.check import specs_of
 from llmops.commands.context import Context
-from llmops.commands.preparation import evaluation_requests, prepare
+from llmops.commands.preparation import prepare
+from llmops.commands.run_requests import evaluation_requests
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.core.documents import to_json

@@ -146,6 +146,6 @@ def _why_no_plan(confidence: float | None, spec: MetricSpec | None) -> str:
         return "not declared with a `score`, so that nothing can be planned"
     if spec.kind in {"percentile", "sum"}:
         return f"of kind {spec.kind}: how far its rows vary is not known before a run"
-    if spec.kind == "mean" and spec.bounds is None:
+    if spec.kind == "mean" and spec.score_bounds is None:
         return "a mean without bounds: how far its rows vary is not known before a run"
     return ""

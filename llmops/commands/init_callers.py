@@ -97,7 +97,8 @@ permissions: {}
 jobs:
   evaluate:
     permissions:
-      contents: write # to append to the history, if it is a branch
+      actions: read # the history, if it is an artifact
+      contents: write # the history, if it is a branch
       issues: write # to open an issue when it fails
       id-token: write # to log in to Azure
     uses: REPOSITORY/.github/workflows/llmops-evaluate.yml@REF
@@ -112,7 +113,9 @@ jobs:
   release:
     permissions:
       contents: read # to check out
-      id-token: write # to log in to Azure
+      id-token: write # to log in to Azure, and to sign
+      attestations: write # to attest
+      artifact-metadata: write # to attest
     uses: REPOSITORY/.github/workflows/llmops-release.yml@REF
     with:
       experiment: EXPERIMENT
@@ -126,14 +129,11 @@ jobs:
   promote:
     permissions:
       actions: read # to learn who approved
+      attestations: read # to look for the attestation
       contents: read # to check out
       id-token: write # to log in to Azure
     uses: REPOSITORY/.github/workflows/llmops-promote.yml@REF
-    with:
-      experiment: ${{ inputs.experiment }}
-      version: ${{ inputs.version }}
-      from: dev
-      to: prod
+    with: {experiment: "${{ inputs.experiment }}", version: "${{ inputs.version }}", from: dev, to: prod}
 """,
     "rollback": """\
 name: llmops rollback

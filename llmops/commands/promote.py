@@ -20,7 +20,7 @@ from llmops.core.rollout_steps import say_split
 from llmops.delivery.evidence import Circumstances, find_missing
 from llmops.delivery.evidence_pack import Candidate, write_pack
 from llmops.delivery.lease import retry
-from llmops.delivery.package import Package, evidence_of, load_package
+from llmops.delivery.package import MANIFEST, Package, evidence_of, load_package
 from llmops.errors import ExitCode, Problem, UsageError
 from llmops.hosts.detect import NONE
 from llmops.hosts.identity import identify
@@ -46,6 +46,7 @@ def promote(
     to: str,
     version: str | None,
     approvals: Sequence[str],
+    attested_by: str | None,
     evidence: Path | None,
     strategy: Strategy | None,
     json_output: bool,
@@ -60,6 +61,7 @@ def promote(
         to: environment to promote to.
         version: the one that must serve in `source`, because it is the one that was approved; any when None.
         approvals: who approved, beside those whom the CI system names.
+        attested_by: workflow that must have attested the package; none when None.
         evidence: folder for the evidence pack; then nothing is promoted.
         strategy: the environment's when None.
         json_output: write the rollout's record.
@@ -77,18 +79,28 @@ def promote(
     with ExitStack() as stack:
         serving = _find_serving(stack, context, tools, find_target(context, experiment, source), version)
         delivery = enter_delivery(stack, context, tools, target)
-        missing = _find_missing(tools, serving, target, approvals)
+        missing = [*_find_missing(tools, serving, target, approvals), *_unattested(context, serving, attested_by)]
         if evidence is not None:
             return _write_evidence(context, tools, serving, target, delivery, missing, evidence)
         if missing:
             raise UsageError(*missing)
         model, package = _copy(context, tools, delivery, serving)
         release = Release(context=context, tools=tools, target=target, delivery=delivery)
+        release.require_ready(model, package)
         wanted = release.want("promote", model, strategy)
         judge = build_judge(release, package, stack)
         result = release.driver(judge, lambda _: (model, package)).release(wanted)
         quiet = f"{target.endpoint}: version {model.version} has all traffic already."
         return release.conclude(wanted, result, json_output=json_output, quiet=quiet, approvals=approvals)
+
+
+def _unattested(context: Context, serving: _Serving, workflow: str | None) -> Sequence[Problem]:
+    if workflow is None:
+        return ()
+    from llmops.hosts.attestation import find_unattested
+
+    problem = find_unattested(serving.package.folder / MANIFEST, workflow=workflow, env=context.env)
+    return [problem] if problem else ()
 
 
 def _recorded_approvals(context: Context, environment: str) -> Sequence[str]:

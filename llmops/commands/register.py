@@ -13,7 +13,7 @@ from llmops.backends.local.workers import find_python
 from llmops.backends.protocols import FlowSource, Registry
 from llmops.commands.context import Context
 from llmops.commands.host_report import set_outputs
-from llmops.commands.preparation import read_source
+from llmops.commands.sources import read_source
 from llmops.commands.targets import Target, Tools, enter_delivery, find_target
 from llmops.config.layers import Options
 from llmops.core.documents import to_json
@@ -73,7 +73,7 @@ def register(
         known = retry(lambda: delivery.registry.find_digest(experiment, content_digest(source.ref)), tools.clock)
         model = known or _register(context, tools, target, source, proof, without_verdict or "", delivery.registry)
         model = _attach(tools, delivery.registry, model, proofs)
-    set_outputs(context, {"version": model.version, "digest": model.digest})
+    set_outputs(context, {"version": model.version, "digest": model.digest, "manifest": model.manifest})
     context.write(json.dumps(to_json(model), indent=2) if json_output else _say(model, known, source, proof))
     return ExitCode.PASS
 

@@ -15,7 +15,8 @@ from typing import Any
 from llmops.backends.protocols import DeploymentRequest, Progress, Runs
 from llmops.backends.registry import Delivery, open_runs
 from llmops.commands.context import Context
-from llmops.commands.preparation import Prepared, evaluation_requests, prepare
+from llmops.commands.preparation import Prepared, prepare
+from llmops.commands.run_requests import evaluation_requests
 from llmops.commands.targets import Target, Tools
 from llmops.config.connections import ResolvedConnection, identity, resolve_connections
 from llmops.config.layers import Options, layer
@@ -27,6 +28,7 @@ from llmops.core.rollout_state import Action
 from llmops.core.rollout_steps import say_split
 from llmops.delivery.driver import Driver, Judge, Result
 from llmops.delivery.endpoint_judge import EndpointJudge
+from llmops.delivery.lease import retry
 from llmops.delivery.live_scores import LiveScorer, check_rules
 from llmops.delivery.package import Package
 from llmops.engine.gateway.settings import ModelUse
@@ -94,6 +96,19 @@ class Release:
             say=self.context.say,
         )
 
+    def require_ready(self, model: ModelRecord, package: Package) -> None:
+        """Refuse to begin what cannot end well, as far as the backend can see before anything is made.
+
+        Raises:
+            UsageError: every obstacle.
+        """
+        request = self._request("preflight", {}, model, package)
+        obstacles = retry(
+            lambda: self.delivery.endpoints.find_obstacles(self.target.endpoint, request), self.tools.clock
+        )
+        if obstacles:
+            raise UsageError(*obstacles)
+
     def conclude(
         self, wanted: Wanted, result: Result, *, json_output: bool, quiet: str = "", approvals: Sequence[str] = ()
     ) -> int:
@@ -112,7 +127,8 @@ class Release:
         if json_output:
             self.context.write(json.dumps(to_json(record), indent=2))
         else:
-            self.context.write(quiet if not result.steps and quiet else self._say(record))
+            is_quiet = bool(quiet) and not result.steps and result.outcome == "done"
+            self.context.write(quiet if is_quiet else self._say(record))
         return record.exit_code
 
     def _request(self, name: str, tags: Mapping[str, str], model: ModelRecord, package: Package) -> DeploymentRequest:
@@ -154,7 +170,8 @@ def find_connections(target: Target, package: Package, env: Mapping[str, str]) -
     root = package.folder / manifest.project
     flow = read_flow_in(WorkingTree(root, top=package.folder), manifest.source)
     ref, variables = manifest.flow, environment_variables_of(target, package)
-    uses = connections_in_use(flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables)
+    known = target.environment.connections
+    uses = connections_in_use(flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables, known=known)
     names = sorted({use.name for use in uses})
     missing = [name for name in names if name not in target.environment.connections]
     if missing:

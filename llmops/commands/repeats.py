@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from llmops.backends.protocols import FlowSource, RunRequest
-from llmops.commands.preparation import Baseline, Prepared, evaluation_requests, run_request
+from llmops.commands.baselines import Baseline
+from llmops.commands.preparation import Prepared
+from llmops.commands.run_requests import evaluation_requests, run_request
 from llmops.config.connections import identity
 from llmops.evaluators.evaluation import judge_digest
 from llmops.evaluators.verdict import Measured, look_family, read_looks

@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from llmops.backends.registry import open_runs
+from llmops.commands.baselines import read_source_at
 from llmops.commands.context import Context
 from llmops.commands.estimate import describe_estimate, estimate
-from llmops.commands.preparation import prepare, read_source_at, run_request
+from llmops.commands.preparation import prepare
+from llmops.commands.run_requests import run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.core.documents import to_json

@@ -18,9 +18,10 @@ from llmops.backends.protocols import RunAbout, RunRequest
 from llmops.backends.registry import has_compute, open_runs
 from llmops.commands.context import Context
 from llmops.commands.evaluate import describe_evaluation
-from llmops.commands.preparation import prepare, run_request
+from llmops.commands.preparation import prepare
 from llmops.commands.run import describe_run, describe_started
 from llmops.commands.run_names import RunName, find_run, keep_name
+from llmops.commands.run_requests import run_request
 from llmops.config.data import is_registered
 from llmops.config.document import read_document
 from llmops.config.layers import Selection, parse_variants

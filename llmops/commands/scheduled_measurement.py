@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from llmops.backends.registry import Delivery, open_runs
+from llmops.commands.baselines import Baseline
 from llmops.commands.check import Check
 from llmops.commands.context import Context
-from llmops.commands.preparation import Baseline, Prepared
+from llmops.commands.preparation import Prepared
 from llmops.commands.releasing import Release, judge_of
 from llmops.commands.targets import Target, Tools, enter_delivery
 from llmops.core import gate

@@ -13,7 +13,8 @@ from llmops.backends.protocols import Runs
 from llmops.backends.registry import open_runs
 from llmops.commands.check import specs_of
 from llmops.commands.context import Context
-from llmops.commands.preparation import Prepared, evaluation_requests, prepare, run_request
+from llmops.commands.preparation import Prepared, prepare
+from llmops.commands.run_requests import evaluation_requests, run_request
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.core.aggregate import extremes, row_values

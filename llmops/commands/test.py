@@ -22,6 +22,7 @@ from llmops.config.load import find_root, load_project, pick_environment
 from llmops.config.model import Experiment, Project
 from llmops.core.documents import to_json
 from llmops.errors import ExitCode, Problem, UsageError, near_match
+from llmops.flows.chat import find_chat
 from llmops.flows.model import Flow
 from llmops.records import DatasetRef
 from llmops.reports.table import render_table
@@ -29,7 +30,6 @@ from llmops.reports.table import render_table
 LINE_TIMEOUT_S = 600.0
 _TEXT_TYPES = {"string", "str", ""}
 _CELL = 60
-_HISTORY = "chat_history"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,19 +108,37 @@ async def _converse(
     read: Callable[[str], str | None],
 ) -> None:
     flow = request.source.flow
-    history: list[dict[str, Any]] = []
-    asked = [name for name, entry in flow.inputs.items() if name not in given and name != _HISTORY and entry.required]
-    asked = asked or [name for name in flow.inputs if name not in given and name != _HISTORY][:1]
+    talk = find_chat(flow)
+    asked = [talk.question] if talk else _required(flow, given)
     async with open_trial(request, log) as trial:
-        while True:
-            typed = {name: read(f"{name}: ") for name in asked}
-            if any(text is None for text in typed.values()) or not typed:
-                return
-            inputs = {**given, **{name: _value(text or "", flow, name) for name, text in typed.items()}}
-            answer = await trial.run({**inputs, _HISTORY: history} if _HISTORY in flow.inputs else inputs)
+        if talk:
+            others = [name for name in _required(flow, given) if name not in {talk.question, talk.history}]
+            turns = [*(given.get(talk.history) or flow.inputs[talk.history].default or ())]
+            given = {**given, **(_ask(others, flow, read) or {}), talk.history: turns}
+        while asked and (typed := _ask(asked, flow, read)) is not None:
+            if talk and not typed[talk.question]:
+                continue
+            answer = await trial.run({**given, **typed})
             _show(context, answer, _new_log(trial))
-            if answer["status"] == "completed":
-                history.append({"inputs": inputs, "outputs": answer["outputs"]})
+            if talk and answer["status"] == "completed":
+                turns += talk.turn(typed[talk.question], answer["outputs"])
+
+
+def _required(flow: Flow, given: Mapping[str, Any]) -> Sequence[str]:
+    """Name the inputs to ask for: those without a default, or the first one where all have one."""
+    open_inputs = [name for name in flow.inputs if name not in given]
+    return [name for name in open_inputs if flow.inputs[name].required] or open_inputs[:1]
+
+
+def _ask(names: Sequence[str], flow: Flow, read: Callable[[str], str | None]) -> dict[str, Any] | None:
+    """Ask for inputs; None when there is no more."""
+    typed: dict[str, Any] = {}
+    for name in names:
+        text = read(f"{name}: ")
+        if text is None:
+            return None
+        typed[name] = _value(text, flow, name)
+    return typed
 
 
 def _new_log(trial: Trial) -> str:

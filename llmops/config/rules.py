@@ -152,6 +152,8 @@ def _check_mapping(mapping: Values, path: Steps, sources: Collection[Source], re
 
 def _check_metrics(metrics: Values, path: Steps, report: Report) -> None:
     for name, metric in metrics.items():
+        if metric.get("labels") and not metric.get("score"):
+            report((*path, name, "labels"), "labels of which output?", fix="Name the output that says them in `score`.")
         low, high = metric.get("bounds") or (0, 1)
         if low is None or high is None:
             continue
@@ -256,7 +258,9 @@ def _check_confidence(threshold: Values, gate: Values, declared: Values | None, 
             "slices of a number that only its evaluator can form",
             found=f"'{threshold['metric']}', which declares no score of a row",
         )
-    elif kind in {"mean", "sum"} and not is_opaque and declared.get("bounds") is None and not is_approximate:
+    elif kind in {"mean", "sum"} and not (
+        is_opaque or is_approximate or declared.get("bounds") or declared.get("labels")
+    ):
         report(
             (*path, "metric"),
             "confidence about a mean of scores without bounds",

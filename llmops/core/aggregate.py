@@ -23,7 +23,6 @@ LARGEST_NUMBER = 1e150
 """No score is larger: the sums and squares of larger ones leave the floats."""
 
 _AGREEMENT = 1e-6
-PROPORTION_BOUNDS = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +91,7 @@ def extremes(spec: MetricSpec) -> tuple[float | None, float | None]:
     """Return the worst and the best score that a row can have; None where no bounds are known."""
     if spec.kind == "percentile":
         return (-math.inf, math.inf) if spec.higher_is_better else (math.inf, -math.inf)
-    bounds = spec.bounds or (PROPORTION_BOUNDS if spec.kind == "proportion" else None)
-    if bounds is None and spec.labels:
-        bounds = (min(spec.labels.values()), max(spec.labels.values()))
+    bounds = spec.score_bounds
     if bounds is None:
         return None, None
     return (bounds[0], bounds[1]) if spec.higher_is_better else (bounds[1], bounds[0])
@@ -198,7 +195,7 @@ def _why_no_number(known: Sequence[float], spec: MetricSpec, failed: int) -> str
         return f"no row has the score {spec.score!r}"
     if failed:
         return f"{failed} rows failed, and without declared bounds nobody knows their worst score"
-    low, high = spec.bounds or (PROPORTION_BOUNDS if spec.kind == "proportion" else (-math.inf, math.inf))
+    low, high = spec.score_bounds or (-math.inf, math.inf)
     if spec.kind == "percentile" or (min(known) >= low and max(known) <= high):
         return ""
     outside = next(value for value in known if not low <= value <= high)

@@ -98,7 +98,7 @@ class _Gathering:
     baseline: Side | None
     spec_of: SpecOf
     rows: Rows
-    known: dict[tuple[bool, str, MetricSpec], Values] = field(default_factory=dict)
+    known: dict[tuple[object, ...], Values] = field(default_factory=dict)
 
     def evidence(self) -> Evidence:
         scores = self.candidate.scores
@@ -121,7 +121,7 @@ class _Gathering:
 
     def _values(self, side: Side, metric: Metric, spec: MetricSpec) -> Values:
         key = f"{metric.evaluator}.{spec.score}"
-        place = (side is self.candidate, key, dataclasses.replace(spec, bounds=spec.bounds and tuple(spec.bounds)))
+        place = (side is self.candidate, key, spec.kind, *extremes(spec))
         if place not in self.known:
             self.known[place] = row_values(side.scores, key, spec)
         return self.known[place]

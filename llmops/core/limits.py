@@ -58,6 +58,15 @@ class MetricSpec:
         factory=dict,
     )
 
+    @property
+    def score_bounds(self) -> tuple[float, float] | None:
+        """Smallest and largest possible score of a row, as declared or as kind and labels have it; None if unknown."""
+        if self.bounds is not None:
+            return self.bounds[0], self.bounds[1]
+        if self.kind == "proportion":
+            return 0.0, 1.0
+        return (min(self.labels.values()), max(self.labels.values())) if self.labels else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
@@ -77,7 +86,8 @@ class Threshold:
         maximum=LARGEST_CONFIDENCE,
     )
     method: Method = setting(
-        "guaranteed: error rates that hold for any number of rows; approximate: textbook tests, without guarantee.",
+        "guaranteed: error rates that hold for any number of rows; approximate: textbook tests, "
+        "and a bootstrap of opaque metrics, without guarantee.",
         default="guaranteed",
     )
     slices: Sequence[str] = setting(

@@ -19,7 +19,6 @@ MANY_ROWS = 5000
 """Above this many rows more than 4096 different bounded values are rounded to so many steps of their range, against
 what is to be shown."""
 _STEPS = 4096
-_PROPORTION = (0.0, 1.0)
 _BINARY = {-1.0, 0.0, 1.0}
 
 
@@ -88,9 +87,7 @@ class Design:
 
 def support(spec: MetricSpec) -> tuple[float, float]:
     """Return the smallest and the largest score that a row can have; infinite where nothing is known."""
-    if spec.bounds is not None:
-        return spec.bounds[0], spec.bounds[1]
-    return _PROPORTION if spec.kind == "proportion" else (-math.inf, math.inf)
+    return spec.score_bounds or (-math.inf, math.inf)
 
 
 def kind_of(spec: MetricSpec, repeats: int) -> SampleKind:

@@ -14,7 +14,7 @@ import yaml
 from llmops.backends.local.serving.serving_process import ServingSpec
 from llmops.emulator.containers import Container, Containers
 from llmops.emulator.errors import RefusalError, not_found, user_error
-from llmops.emulator.locations import blob_path
+from llmops.emulator.locations import blob_path, data_path
 
 if TYPE_CHECKING:
     from llmops.emulator.cloud import Cloud, Workspace
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 
 _DEFINITIONS = ("flow.dag.yaml", "flow.flex.yaml")
 _MLMODEL = "MLmodel"
+_CODE_ID = re.compile(r"/codes/(?P<name>[^/]+)/versions/(?P<version>[^/]+)$", re.IGNORECASE)
+_SCORING = "emulated_scoring_server"
+_SCORING_SERVER = """\
+import json
+import SCRIPT as script
+
+script.init()
+
+def answer(**inputs):
+    return script.run(json.dumps(inputs))
+"""
 _MODEL_ID = re.compile(r".*/workspaces/[^/]+/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
 
 
@@ -111,8 +122,14 @@ class Hosting:
             self.cloud.blobs.download(workspace.container, model_path(self.cloud, workspace, properties), folder)
         except FileNotFoundError as error:
             raise RefusalError(200, "ResourceNotReady", f"The model cannot be downloaded: {error}") from error
-        folder = _flow_folder(folder)
-        spec = ServingSpec(
+        if code := (properties.get("codeConfiguration") or {}).get("codeId"):
+            spec = self._scoring_script(workspace, properties, str(code), folder)
+        else:
+            spec = self._prompt_flow(workspace, properties, _flow_folder(folder))
+        return self._containers.start(spec, log)
+
+    def _prompt_flow(self, workspace: Workspace, properties: Document, folder: Path) -> ServingSpec:
+        return ServingSpec(
             kind="promptflow",
             folder=folder,
             flow_file=find_definition(folder),
@@ -122,7 +139,28 @@ class Hosting:
             environment_variables=dict(properties.get("environmentVariables") or {}),
             secrets=[text for one in self._connections(workspace).values() for text in one["secrets"].values()],
         )
-        return self._containers.start(spec, log)
+
+    def _scoring_script(self, workspace: Workspace, properties: Document, code: str, model: Path) -> ServingSpec:
+        """Serve with a scoring script, as `azureml-inference-server-http` does: `init` once, `run` for each request."""
+        match = _CODE_ID.search(code)
+        found = match and self.cloud.store.get(*workspace.key, "codes", match["name"], "versions", match["version"])
+        if not found:
+            raise user_error(f"The code '{code}' does not exist.")
+        folder = model.parent / "code"
+        shutil.rmtree(folder, ignore_errors=True)
+        path = data_path(self.cloud, workspace, str(found["properties"]["codeUri"]))
+        self.cloud.blobs.download(workspace.container, path, folder)
+        script = Path(str(properties["codeConfiguration"]["scoringScript"]))
+        (folder / f"{_SCORING}.py").write_text(_SCORING_SERVER.replace("SCRIPT", script.stem), encoding="utf-8")
+        return ServingSpec(
+            kind="callable",
+            folder=folder,
+            flow_file=script.name,
+            entry=f"{_SCORING}:answer",
+            paths=[folder / script.parent, folder],
+            python=self.cloud.python,
+            environment_variables={**(properties.get("environmentVariables") or {}), "AZUREML_MODEL_DIR": str(model)},
+        )
 
     def _connections(self, workspace: Workspace) -> dict[str, Document]:
         return {connection["name"]: connection for connection in self.cloud.connections_of(workspace.guid)}

@@ -26,6 +26,9 @@ class Settings:
         secrets_type: what `listSecrets` of the datastore gives; with `AccountKey`, as the service once gave, current
             SDKs fail. The key that is shown opens nothing.
         core_quota: cores that all deployments of a subscription may use.
+        denied: globs over actions that the caller's permissions leave out; they are refused too.
+        model_deployments: name to `{name, version}` of the model: deployments of the one Azure OpenAI account that
+            every connection of that kind names.
         connections: name to `{type, configs, secrets}`: connections that every workspace has from the start.
     """
 
@@ -41,4 +44,6 @@ class Settings:
     datastore_credentials: Literal["AccountKey", "None"] = "AccountKey"
     secrets_type: Literal["Sas", "AccountKey"] = "Sas"
     core_quota: int = 100
+    denied: tuple[str, ...] = ()
+    model_deployments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

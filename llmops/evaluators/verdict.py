@@ -7,7 +7,7 @@ import heapq
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -159,7 +159,8 @@ def _looks_path(state: Path, family: str) -> Path:
 def decide(state: Path, case: Case, read_lines: ReadLines) -> VerdictRecord:
     """Judge a case; equal evidence returns the verdict that was recorded for it.
 
-    Where repeats may be added, every look is recorded, and each verdict rests on all looks so far.
+    Every look with confidence is recorded. Where repeats may be added, each verdict rests on all looks so far;
+    elsewhere the gate has one look, and a second one with other repeats is said to be beyond its error rate.
 
     Args:
         state: the project's `.llmops/` folder.
@@ -175,14 +176,27 @@ def decide(state: Path, case: Case, read_lines: ReadLines) -> VerdictRecord:
     path = state / "verdicts" / f"{identifier}.json"
     if path.exists():
         return read_record(path, VerdictRecord)
-    history = read_looks(state, case.family) if case.gate.add_repeats else None
+    history = read_looks(state, case.family)
     this = (case.candidate.id, case.baseline.id if case.baseline else None)
-    earlier = [look for look in history.looks if (look.candidate, look.baseline) != this] if history else []
-    record = _judge(state, case, read_lines, identifier, earlier)
+    known = [look for look in history.looks if (look.candidate, look.baseline) != this] if history else []
+    if not case.gate.add_repeats:
+        case = replace(case, remarks=[*case.remarks, *_unplanned(known, case)])
+    record = _judge(state, case, read_lines, identifier, known if case.gate.add_repeats else [])
     write_record(path, record)
-    if case.gate.add_repeats:
-        write_record(_looks_path(state, case.family), LooksRecord(family=case.family, looks=record.looks))
+    if any(look.p_values for look in record.looks):
+        looks = record.looks if case.gate.add_repeats else [*known, *record.looks]
+        write_record(_looks_path(state, case.family), LooksRecord(family=case.family, looks=looks))
     return record
+
+
+def _unplanned(known: Sequence[Look], case: Case) -> list[str]:
+    """Say that the same digests were judged before with other repeats, which a gate of one look does not pay for."""
+    others = sorted({look.repeats for look in known if look.repeats != case.candidate.run.repeats})
+    if not others:
+        return []
+    times = " and ".join(map(str, others))
+    told = f"these digests were judged before (measurements of each row: {times})"
+    return [f"{told}; the error rates are those of one look: set gate.add_repeats for looks that share them"]
 
 
 def _judge(state: Path, case: Case, read_lines: ReadLines, identifier: str, earlier: Sequence[Look]) -> VerdictRecord:

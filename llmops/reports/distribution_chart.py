@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmops.core.distribution import Distribution
+from llmops.core.distribution import BINS, DISTINCT, Distribution
 from llmops.reports.interval_chart import AxisTick
 from llmops.reports.numbers import count, format_number
 
@@ -14,6 +14,7 @@ WIDTH = 360
 _BARS = 64
 _GAP = 2
 _LABELS = 22
+_MOST_ROWS = 10**12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,14 @@ class DistributionChart:
     width: int = WIDTH
 
 
-def draw_distribution(spread: Distribution) -> DistributionChart:
-    """Lay out a histogram; shares are drawn, so that runs of different length can be compared."""
+def draw_distribution(spread: Distribution) -> DistributionChart | None:
+    """Lay out a histogram; shares are drawn, so that runs of different length can be compared.
+
+    Returns:
+        None for counts that do not belong together, as only a record that was not written by us has them.
+    """
+    if not _is_sound(spread):
+        return None
     has_baseline = bool(spread.baseline)
     totals = (sum(spread.candidate) or 1, sum(spread.baseline) or 1)
     shares = [[number / total for number in side] for side, total in zip(_sides(spread), totals, strict=True)]
@@ -85,6 +92,13 @@ def draw_distribution(spread: Distribution) -> DistributionChart:
         axis=axis,
         height=height,
     )
+
+
+def _is_sound(spread: Distribution) -> bool:
+    bars = len(spread.edges) - (0 if spread.is_discrete else 1)
+    counts = (*spread.candidate, *spread.baseline)
+    fits = len(spread.candidate) == bars and len(spread.baseline) in (0, bars)
+    return fits and 0 < bars <= max(BINS, DISTINCT) and all(0 <= number < _MOST_ROWS for number in counts)
 
 
 def _sides(spread: Distribution) -> tuple[Sequence[int], Sequence[int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from llmops.history.entry import EntryOutcome, HistoryEntry, LimitPoint, MetricP
 from llmops.reports.numbers import count, format_interval, format_number
 from llmops.reports.page import readable_time, render_page
 from llmops.reports.scheduled import WORDS, broken_limits, describe_limit, describe_subject, find_streak
-from llmops.reports.trend_chart import TrendChart, TrendLimit, TrendPoint, draw_trend
+from llmops.reports.trend_chart import TrendChart, TrendLimit, TrendPoint, draw_trend, is_drawable
 
 ENTRIES_DRAWN = 180
 """The newest entries of a series; the files of the history have all of them."""
@@ -177,7 +176,7 @@ def _is_on(limit: LimitPoint, name: str) -> bool:
 
 def _value(entry: HistoryEntry, name: str) -> MetricPoint | None:
     found = next((metric for metric in entry.metrics if _name(metric) == name), None)
-    return found if found and found.value is not None and math.isfinite(found.value) else None
+    return found if found and is_drawable(found.value) else None
 
 
 def _plot_metric(name: str, entries: Sequence[HistoryEntry]) -> Plot | None:
@@ -198,12 +197,12 @@ def _plot_metric(name: str, entries: Sequence[HistoryEntry]) -> Plot | None:
 
 
 def _plot_latency(entries: Sequence[HistoryEntry]) -> Plot | None:
-    found = [(entry, entry.latency_s["p95"]) for entry in entries if "p95" in entry.latency_s]
+    found = [(entry, entry.latency_s["p95"]) for entry in entries if is_drawable(entry.latency_s.get("p95"))]
     return _plot_numbers("latency, 95th percentile, seconds", found)
 
 
 def _plot_cost(entries: Sequence[HistoryEntry]) -> Plot | None:
-    return _plot_numbers("cost, US dollars", [(e, e.cost_usd) for e in entries if e.cost_usd is not None])
+    return _plot_numbers("cost, US dollars", [(e, e.cost_usd) for e in entries if is_drawable(e.cost_usd)])
 
 
 def _plot_numbers(name: str, found: Sequence[tuple[HistoryEntry, float]]) -> Plot | None:
@@ -241,7 +240,7 @@ def _limits(name: str, entry: HistoryEntry) -> Sequence[TrendLimit]:
                 value = float(words[1])
             except ValueError:
                 continue
-            if math.isfinite(value):
+            if is_drawable(value):
                 limits.append(TrendLimit(value=value, is_minimum=words[0] == "min"))
     return limits
 

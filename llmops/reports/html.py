@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from llmops.reports.summary import (
     say_outcome,
     summarize_metrics,
 )
-from llmops.reports.trend_chart import TrendChart, TrendLimit, TrendPoint, draw_trend
+from llmops.reports.trend_chart import TrendChart, TrendLimit, TrendPoint, draw_trend, is_drawable
 
 _FILTERS: Sequence[tuple[str, str]] = (
     ("all", "All"),
@@ -42,6 +41,7 @@ _FILTERS: Sequence[tuple[str, str]] = (
     ("unmeasured", "Unmeasured"),
 )
 TRENDS_SHOWN = 8
+POINTS_DRAWN = 180
 _CHANGES = ("regressed", "improved")
 
 
@@ -101,7 +101,7 @@ def render(verdict: VerdictRecord) -> str:
         filters=_count_filters(cards, verdict),
         facts=_list_facts(verdict),
         usages=describe_usage(verdict),
-        distributions=[draw_distribution(one) for one in verdict.distributions],
+        distributions=[chart for one in verdict.distributions if (chart := draw_distribution(one))],
         trends=_draw_past(verdict),
         cloud_link=cloud_link(verdict.candidate.run),
         name_limit=name_limit,
@@ -156,10 +156,13 @@ def _draw_past(verdict: VerdictRecord) -> Sequence[tuple[str, TrendChart]]:
     for summary in summarize_metrics(verdict):
         metric = summary.metric
         name = f"{metric.evaluator}.{metric.name}"
-        past = [value for value in verdict.past if value.metric == name]
-        if not past or metric.value is None or not math.isfinite(metric.value):
+        past = [value for value in verdict.past if value.metric == name and is_drawable(value.value)]
+        if not past or metric.value is None or not is_drawable(metric.value):
             continue
-        points = [TrendPoint(day=one.at[:10], value=one.value, interval=one.interval, outcome="none") for one in past]
+        points = [
+            TrendPoint(day=one.at[:10], value=one.value, interval=one.interval, outcome="none")
+            for one in past[-POINTS_DRAWN:]
+        ]
         outcomes = {finding.outcome for finding in summary.findings}
         outcome = next((one for one in ("fail", "inconclusive", "pass") if one in outcomes), "none")
         day = verdict.created_at[:10]
@@ -172,7 +175,7 @@ def _draw_past(verdict: VerdictRecord) -> Sequence[tuple[str, TrendChart]]:
 def _fixed_limits(summary: MetricSummary) -> Sequence[TrendLimit]:
     kinds = ((finding, finding.limit.partition(" ")[0]) for finding in summary.findings if not finding.slice)
     found = ((limit_number(finding), kind) for finding, kind in kinds if kind in ("min", "max"))
-    return [TrendLimit(value=value, is_minimum=kind == "min") for value, kind in found if value is not None]
+    return [TrendLimit(value=value, is_minimum=kind == "min") for value, kind in found if is_drawable(value)]
 
 
 def _count_filters(cards: Sequence[RowCard], verdict: VerdictRecord) -> Sequence[Filter]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from llmops.reports.interval_chart import choose_ticks
 from llmops.reports.numbers import count, format_interval, format_number
@@ -13,6 +14,7 @@ WIDTH = 640
 HEIGHT = 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 14, 26
 _LONGEST_RADIUS_POINTS = 90
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +97,18 @@ class TrendChart:
     bottom: int = HEIGHT - _BOTTOM
 
 
+def is_drawable(value: float | None) -> TypeGuard[float]:
+    """Say whether a number can be on an axis: it is finite, and so are differences with its like."""
+    return value is not None and math.isfinite(value) and abs(value) <= _LARGEST
+
+
 def draw_trend(name: str, points: Sequence[TrendPoint], limits: Sequence[TrendLimit] = ()) -> TrendChart | None:
     """Lay out a chart; None when there is no point.
 
     Args:
         name: of the number, for the words.
-        points: oldest first, evenly spaced whatever time lies between them; finite values.
+        points: oldest first, evenly spaced whatever time lies between them; values that are drawable.
+        limits: on the number; drawable too.
     """
     if not points:
         return None
@@ -127,7 +135,7 @@ def draw_trend(name: str, points: Sequence[TrendPoint], limits: Sequence[TrendLi
 
 
 def _range(points: Sequence[TrendPoint], limits: Sequence[TrendLimit]) -> tuple[float, float]:
-    values = [end for point in points for end in (point.value, *(point.interval or ())) if math.isfinite(end)]
+    values = [end for point in points for end in (point.value, *(point.interval or ())) if is_drawable(end)]
     values += [limit.value for limit in limits]
     low, high = min(values), max(values)
     span = max(high - low, abs(high) * 0.02, 1e-9)
@@ -143,7 +151,7 @@ def _place_x(at: int, number: int) -> float:
 
 def _mark(point: TrendPoint, x: float, place: object) -> PointMark:
     assert callable(place)
-    interval = point.interval if point.interval and all(map(math.isfinite, point.interval)) else None
+    interval = point.interval if point.interval and all(map(is_drawable, point.interval)) else None
     words = f"{point.day}: {format_number(point.value)} {format_interval(interval)}".rstrip()
     title = f"{words}, {point.outcome}" + (f", {point.change}" if point.change else "")
     return PointMark(

@@ -57,14 +57,8 @@ DEFENCES = {
     "what cannot be seen is made visible": Defence(
         _TEXT, 'return _UNSEEN.sub(lambda match: f"[U+{ord(match[0]):04X}]", _LINE_END.sub("\\n", text))', "return text"
     ),
-    "two colons at the start of a line are broken": Defence(
-        _TEXT,
-        'lines = (_LEADING_COMMAND.sub(r"\\1: ", line) for line in text.split("\\n"))',
-        'lines = text.split("\\n")',
-    ),
-    "commands anywhere in a line are broken": Defence(
-        _TEXT, 'return _LOG_COMMAND.sub("# #", "\\n".join(lines))', 'return "\\n".join(lines)'
-    ),
+    "two colons at the start of a line are broken": Defence(_TEXT, ':(?=:)")\n', ':(?=:)(?!:)")\n'),
+    "commands anywhere in a line are broken": Defence(_TEXT, '+)?\\[)")\n', '+)?\\[)(?!)")\n'),
     "line ends and percents in a workflow command are escaped": Defence(
         _GITHUB,
         'return text.replace("%", "%25").replace("\\r", "%0D").replace("\\n", "%0A").replace("##", "# #")',
@@ -96,11 +90,11 @@ DEFENCES = {
     "semicolons and brackets in properties of a logging command are escaped": Defence(
         _AZURE, 'return _escape(text).replace(";", "%3B").replace("]", "%5D")', "return _escape(text)"
     ),
-    "the page escapes every value": Defence("llmops/reports/html.py", "autoescape=True", "autoescape=False"),
+    "the page escapes every value": Defence("llmops/reports/page.py", "autoescape=True", "autoescape=False"),
     "the page runs only its own script": Defence(
-        "llmops/reports/html.py", "script-src {script_digest}", "script-src 'unsafe-inline'"
+        "llmops/reports/page.py", "script-src {script_digest}", "script-src 'unsafe-inline'"
     ),
-    "the page loads nothing": Defence("llmops/reports/html.py", "default-src 'none'", "default-src *"),
+    "the page loads nothing": Defence("llmops/reports/page.py", "default-src 'none'", "default-src *"),
     "a verdict is no link": Defence(_RECORDED, "if file.is_symlink() or file.stat().st_size", "if file.stat().st_size"),
     "a verdict has a size": Defence(_RECORDED, "or file.stat().st_size > MOST_BYTES", "or False"),
     "an experiment's name is a name": Defence(_RECORDED, "if not re.fullmatch(NAME, verdict.experiment):", "if False:"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import itertools
 import os
+import random
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
@@ -30,6 +31,8 @@ from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import Fault
 from llmops.emulator.journal import Entry
 from llmops.emulator.settings import Settings
+
+T = TypeVar("T")
 
 HAS_SDKS = any(found.name == "promptflow-azure" for found in importlib.metadata.distributions())
 collect_ignore_glob = [] if HAS_SDKS else ["*_test.py"]
@@ -52,8 +55,30 @@ if TYPE_CHECKING or HAS_SDKS:
 FLOWS = Path(__file__).parent / "flows"
 SUBSCRIPTION, GROUP = "00000000-0000-0000-0000-00000000000a", "rehearsal"
 FAST = AzureRetries(attempts=4, first_wait_s=0.01, longest_wait_s=0.05, busy_s=30.0)
-SETTINGS = Settings(operation_s=0.05, poll_ms=20, run_phase_s=0.02)
+SETTINGS = Settings(operation_s=0.05, poll_ms=20, run_phase_s=0.02, core_quota=10_000)
 _NUMBERS = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make test-azure-full` ask for everything."""
+    parser.addoption("--full", action="store_true", help="try every fault at every request, and every kill")
+
+
+class Extent(NamedTuple):
+    """How much is tried: all of it, or a sample that is the same each time."""
+
+    is_full: bool
+
+    def pick(self, points: Sequence[T], count: int, seed: str, *, most: int | None = None) -> Sequence[T]:
+        """Choose points: `count` of them, or `most` (all when None) when everything is tried."""
+        wanted = (len(points) if most is None else most) if self.is_full else count
+        return random.Random(seed).sample(points, min(wanted, len(points)))
+
+
+@pytest.fixture(scope="session")
+def extent(request: pytest.FixtureRequest) -> Extent:
+    """What the command line asks for."""
+    return Extent(bool(request.config.getoption("--full", default=False)))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

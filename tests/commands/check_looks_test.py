@@ -37,6 +37,21 @@ def test_added_repeats_are_a_second_look_that_a_plain_check_returns_from_then_on
     assert third == second
 
 
+def test_a_second_look_that_a_gate_of_one_look_does_not_pay_for_is_said(tmp_path: Path) -> None:
+    gate = "gate:\n  confidence: 0.95\n  thresholds:\n    - {metric: accuracy, min: 0.5}\n"
+    project = make(tmp_path, gate, 16)
+    _, first = project.check("--baseline", "none")
+    project.replace("config/experiments/tiny.yaml", "gate:\n", "repeat: 3\ngate:\n")
+    _, second = project.check("--baseline", "none")
+    notes = [
+        note
+        for note in second["notes"]
+        if note.startswith("these digests were judged before (measurements of each row: 1)")
+    ]
+    assert len(notes) == 1
+    assert not any(note.startswith("these digests") for note in first["notes"])
+
+
 def test_repeats_may_not_be_added_to_a_gate_of_one_look(tmp_path: Path) -> None:
     project = make_project(tmp_path / "project")
     answer = project.run("check", "--add-repeats", "2")

@@ -112,3 +112,13 @@ def test_the_evidence_pack_shows_what_changes_and_promotes_nothing(shop: Shop, t
     assert "| quality.accuracy | 1 (" in page
     assert "- not enough approvals (found: 0)" in page
     assert shop.serving("prod") == {"1": 100}
+
+
+def test_a_package_that_must_be_attested_and_is_not_stays_where_it_is(shop: Shop, tmp_path: Path) -> None:
+    _in_dev(shop)
+    workflow = "octo/llmops/.github/workflows/llmops-release.yml"
+    with pytest.raises(UsageError, match="attestations are known on GitHub alone"):
+        shop.promote(attested_by=workflow)
+    assert shop.serving("prod") == {}
+    assert shop.promote(attested_by=workflow, evidence=tmp_path / "pack") == 0
+    assert "attestations are known on GitHub alone" in (tmp_path / "pack/evidence.md").read_text(encoding="utf-8")

@@ -54,7 +54,8 @@ def run(project: TinyProject, **keys: Any) -> tuple[dict[str, Any], str]:
     project.write("files/run.yml", json.dumps({**BASE, **keys}))
     answer = project.run("run", "--file", "files/run.yml")
     assert answer.code == 0, answer.err
-    shown: dict[str, Any] = json.loads(project.run("runs", "show", "this", "--json").out)
+    name = keys.get("name", BASE["name"])
+    shown: dict[str, Any] = json.loads(project.run("runs", "show", name, "--json").out)
     return shown, answer.err
 
 

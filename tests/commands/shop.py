@@ -108,7 +108,12 @@ class Shop:
         )
 
     def promote(
-        self, *, version: str | None = None, approvals: Sequence[str] = (), evidence: Path | None = None
+        self,
+        *,
+        version: str | None = None,
+        approvals: Sequence[str] = (),
+        attested_by: str | None = None,
+        evidence: Path | None = None,
     ) -> int:
         return promote(
             context=self.context,
@@ -118,6 +123,7 @@ class Shop:
             to="prod",
             version=version,
             approvals=approvals,
+            attested_by=attested_by,
             evidence=evidence,
             strategy=None,
             json_output=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from html import escape
 from html.parser import HTMLParser
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from llmops.records import VerdictRecord
+from llmops.core.distribution import Distribution
+from llmops.records import PastValue, VerdictRecord
 from llmops.reports.html import render
 from tests.reports.conftest import Browse
 from tests.reports.hostile import HOSTILE
@@ -259,3 +261,25 @@ def test_a_comparison_by_numbers_alone_counts_no_rows() -> None:
     text = render(failed_verdict(compares_rows=False, flipped=()))
     assert "<dt>Regressed</dt>" not in text
     assert "Against origin/main: numbers only, no rows." in text
+
+
+@pytest.mark.parametrize(
+    "spread",
+    [
+        Distribution(name="x", edges=(0.0, 1.0), is_discrete=True, candidate=(1, 2, 3)),
+        Distribution(name="x", edges=(0.0, 1.0), is_discrete=False, candidate=(1, 2), baseline=(1,)),
+        Distribution(name="x", edges=(), is_discrete=True, candidate=()),
+        Distribution(name="x", edges=(0.0,) * 9_999, is_discrete=True, candidate=(1,) * 9_999),
+        Distribution(name="x", edges=(0.0,), is_discrete=True, candidate=(-1,)),
+        Distribution(name="x", edges=(0.0,), is_discrete=True, candidate=(10**400,)),
+    ],
+)
+def test_counts_that_do_not_belong_together_are_left_out(spread: Distribution) -> None:
+    assert 'id="scores"' not in render(build_verdict(distributions=(spread,)))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.7e308, 1.7e308, 1e300])
+def test_a_past_of_any_size_breaks_no_page(value: float) -> None:
+    past = [PastValue(metric="accuracy.accuracy", value=one, at="x", interval=(-value, value)) for one in (value, 0.5)]
+    text = render(failed_verdict(past=past))
+    assert "nan" not in text[text.index('id="past"') :]

@@ -2,7 +2,7 @@
 
 Expressions are GitHub's own. Doubles, which refuse inputs that the pinned version does not have: checkout (a real clone),
 setup-python (a `python` on the path that answers the installation of the driver with the driver under test), cache (kept
-in a folder), the two artifact actions (kept in a folder), azure/login (only noted). An environment's reviewers are a list of those who refuse. There is no sandbox, no image, no
+in a folder), the two artifact actions (kept in a folder), azure/login and attest (only noted). An environment's reviewers are a list of those who refuse. There is no sandbox, no image, no
 time limit, and permissions are looked at, not enforced.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,7 @@ class Job:
     outputs: dict[str, str] = field(default_factory=dict)
     secrets_seen: set[str] = field(default_factory=set)
     logins: list[str] = field(default_factory=list)
+    attested: dict[str, str] = field(default_factory=dict)
     restored: list[str] = field(default_factory=list)
 
     @property
@@ -296,6 +298,12 @@ class _JobRun:
                 shutil.copytree(artifact, Path(given["path"]) / artifact.name, symlinks=True)
         return True
 
+    def attest(self, given: dict[str, Any]) -> bool:
+        """Note what is attested."""
+        assert re.fullmatch("sha256:[0-9a-f]{64}", given["subject-digest"])
+        self.done.attested[given["subject-name"]] = given["subject-digest"]
+        return True
+
     def login(self, given: dict[str, Any]) -> bool:
         """Note that the job logs in."""
         self.done.logins.append(given["client-id"])
@@ -303,6 +311,7 @@ class _JobRun:
 
 
 _DOUBLES: Mapping[str, Callable[[_JobRun, dict[str, Any]], bool]] = {
+    "actions/attest": _JobRun.attest,
     "actions/checkout": _JobRun.checkout,
     "actions/setup-python": _JobRun.setup_python,
     "actions/cache": _JobRun.cache,

@@ -36,7 +36,7 @@ class Outcome:
         results: job to success, failure, skipped or rejected.
         texts: job to everything that it wrote; summaries: all that the run's page shows.
         logins: job to the identities that it logged in with.
-        artifacts: what was kept.
+        artifacts: what was kept; attested: name to digest.
         commands: lines that the system obeys.
     """
 
@@ -46,6 +46,7 @@ class Outcome:
     logins: dict[str, list[str]]
     artifacts: list[Path]
     commands: list[str]
+    attested: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -54,6 +55,7 @@ class System:
 
     Attributes:
         approvers: who approved, as the system tells the job.
+        attest: inputs that ask for an attestation; empty where the system has none.
         start: pipeline, folder of the run, inputs and rejected environments to the outcome.
         state: see `Runner.state`.
     """
@@ -63,6 +65,7 @@ class System:
     folder: Path
     state: Path
     approvers: Sequence[str] = ()
+    attest: Mapping[str, Any] = field(default_factory=dict)
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def run(self, pipeline: str, *, rejected: Sequence[str] = (), **inputs: Any) -> Outcome:
@@ -109,9 +112,10 @@ def github_system(
             logins={job: leg.logins for job, leg in jobs.items()},
             artifacts=sorted(place.glob("artifacts/*")),
             commands=[line for leg in jobs.values() for line in commands_in(leg)],
+            attested={name: digest for leg in jobs.values() for name, digest in leg.attested.items()},
         )
 
-    return System(start=start, project=project, folder=folder, state=state, approvers=["ana"])
+    return System(start=start, project=project, folder=folder, state=state, approvers=["ana"], attest={"attest": True})
 
 
 def azure_system(root: Path, folder: Path, state: Path, project: TinyProject) -> System:

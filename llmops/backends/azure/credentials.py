@@ -10,7 +10,7 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmops.backends.azure.settings import AzureSettings
@@ -51,7 +51,7 @@ def build_credential(settings: AzureSettings, env: Mapping[str, str]) -> TokenCr
     """
     from azure.identity import ChainedTokenCredential
 
-    kinds = settings.credentials or [kind for kind in _SOURCES if not missing_of(kind, settings, env)]
+    kinds = kinds_of(settings, env)
     for kind in settings.credentials:
         if missing := missing_of(kind, settings, env):
             raise UsageError.of(
@@ -64,6 +64,11 @@ def build_credential(settings: AzureSettings, env: Mapping[str, str]) -> TokenCr
     if settings.cloud.is_own:
         keywords["disable_instance_discovery"] = True
     return ChainedTokenCredential(*(_SOURCES[kind].build(settings, env, keywords) for kind in kinds))
+
+
+def kinds_of(settings: AzureSettings, env: Mapping[str, str]) -> Sequence[AzureIdentity]:
+    """List the identities in the order in which they are tried."""
+    return settings.credentials or [kind for kind in _SOURCES if not missing_of(kind, settings, env)]
 
 
 def missing_of(kind: AzureIdentity, settings: AzureSettings, env: Mapping[str, str]) -> list[str]:

@@ -99,13 +99,19 @@ def diagnose(code: str, message: str, container_log: str = "", storage_log: str 
     said = f"{code}: {message}".strip(": ")
     # The log knows better than the operation why a container did not come up; a quota is only in the message.
     places = (said, container_log, storage_log) if re.search("quota|capacity|image", said, re.IGNORECASE) else ()
-    for text in (*places, container_log, storage_log, said):
-        for known in _CAUSES:
-            if text and re.search(known.pattern, text, re.IGNORECASE | re.DOTALL):
-                return f"{known.cause} ({_evidence(text, known.pattern)}). {known.fix}"
+    for text in (*places, container_log, storage_log):
+        if known := _find(text):
+            return known
     if line := _last_error(container_log):
-        return f"the container failed: {line}"
-    return f"Azure says: {said[:_QUOTED]}" if said else "Azure gives no reason, and there are no logs"
+        return f"the flow failed while it was loaded: {line}. `llmops test` loads the same flow on this machine"
+    return _find(said) or (f"Azure says: {said[:_QUOTED]}" if said else "Azure gives no reason, and there are no logs")
+
+
+def _find(text: str) -> str:
+    for known in _CAUSES:
+        if text and re.search(known.pattern, text, re.IGNORECASE | re.DOTALL):
+            return f"{known.cause} ({_evidence(text, known.pattern)}). {known.fix}"
+    return ""
 
 
 def _evidence(text: str, pattern: str) -> str:

@@ -15,6 +15,7 @@ from llmops.backends.azure.blobs import Blobs
 from llmops.backends.azure.diagnosis import diagnose
 from llmops.backends.azure.lease import Leases
 from llmops.backends.azure.metrics import measure
+from llmops.backends.azure.preflight import Preflight
 from llmops.backends.azure.refusals import NotThereError, RefusedError
 from llmops.backends.azure.scoring import Scorer
 from llmops.backends.azure.serving import AzureServing, read_serving
@@ -24,7 +25,7 @@ from llmops.backends.protocols import Answer, CapturedAnswer, DeploymentRequest
 from llmops.config.connections import expand_variables
 from llmops.config.model import Environment
 from llmops.core.endpoint import Deployment, DeploymentStatus, Endpoint, Lease, Window, require_name, require_split
-from llmops.errors import BackendError, TransientError, UsageError
+from llmops.errors import BackendError, Problem, TransientError, UsageError
 from llmops.records import read_record
 from llmops.releases import Manifest
 
@@ -146,6 +147,16 @@ class AzureEndpoints:
             self._require_deployments(endpoint, {**(traffic or {}), **(mirror or {})})
         body = resources.changed_endpoint(found, traffic=traffic, mirror=mirror, tags=tags or {})
         self._put_endpoint(endpoint, body, f"update the endpoint '{endpoint}'")
+
+    def find_obstacles(self, endpoint: str, request: DeploymentRequest) -> Sequence[Problem]:
+        """See `Endpoints.find_obstacles`; nothing is looked at when this content serves already."""
+        require_name(endpoint)
+        serving = read_serving(request.settings, f"endpoint '{endpoint}'")
+        observed = self.observe(endpoint)
+        there = observed.deployments.values() if observed else ()
+        if any(one.digest == request.model.digest and one.status in ("healthy", "creating") for one in there):
+            return ()
+        return Preflight(self.arm, self._location, serving).find(request)
 
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """See `Endpoints.create_deployment`.

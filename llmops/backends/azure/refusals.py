@@ -103,7 +103,7 @@ def translate(error: Exception, what: str) -> LlmopsError:
     found = f"{facts.status or 'no status'} {facts.code}: {facts.message}".replace(" :", ":")
     if facts.status in _PASSING:
         return TransientError.of(f"Azure could not {what}", found=found)
-    if facts.status == http.HTTPStatus.CONFLICT:
+    if facts.status == http.HTTPStatus.CONFLICT and facts.code != "UserError":
         return BusyError.of(f"Azure could not {what}", found=found)
     if facts.status == http.HTTPStatus.NOT_FOUND:
         return NotThereError.of(f"Azure could not {what}", found=found)

@@ -19,7 +19,6 @@ _DEFAULTS = {
     "subscription_id": "AZURE_SUBSCRIPTION_ID",
     "resource_group": "AZURE_RESOURCE_GROUP",
     "workspace": "AZURE_WORKSPACE",
-    "registry": "",
     "tenant_id": "AZURE_TENANT_ID",
     "client_id": "AZURE_CLIENT_ID",
     "service_connection_id": "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID",
@@ -93,7 +92,6 @@ class AzureSettings:
     """Where an environment is on Azure, and as whom it is reached.
 
     Attributes:
-        registry: name of an Azure Machine Learning registry; empty when the workspace keeps the models.
         tenant_id, client_id, service_connection_id: empty when nothing names them.
         credentials: in order; empty for those that this machine has.
     """
@@ -101,7 +99,6 @@ class AzureSettings:
     subscription_id: str
     resource_group: str
     workspace: str
-    registry: str = ""
     tenant_id: str = ""
     client_id: str = ""
     service_connection_id: str = ""

@@ -32,7 +32,7 @@ from llmops.config.connections import ResolvedConnection, expand_variables, reso
 from llmops.config.model import Environment
 from llmops.core.endpoint import Deployment, DeploymentStatus, Endpoint, Lease, Window, require_name, require_split
 from llmops.engine.models import direct_values
-from llmops.errors import DeadlineError, TransientError, UsageError
+from llmops.errors import DeadlineError, Problem, TransientError, UsageError
 
 _TEXT_LIMIT = 2000
 _ERROR = 400
@@ -121,6 +121,11 @@ class LocalEndpoints:
         self._store.update(endpoint, traffic=traffic, mirror=mirror, tags=tags)
         if traffic is not None or mirror is not None:
             self._tell(endpoint)
+
+    def find_obstacles(self, endpoint: str, request: DeploymentRequest) -> Sequence[Problem]:
+        """See `Endpoints.find_obstacles`; there are none that could be seen before."""
+        del endpoint, request
+        return ()
 
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """See `Endpoints.create_deployment`."""

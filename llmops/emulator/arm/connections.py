@@ -57,7 +57,12 @@ def _from_properties(properties: dict[str, Any]) -> Document:
         return {"type": kind, "configs": metadata, "secrets": dict(credentials.get("keys") or {})}
     target = properties.get("target")
     configs = {_target_name(kind): target} if target else {}
-    names = {"ApiVersion": "api_version", "ApiType": "api_type", "Organization": "organization"}
+    names = {
+        "ApiVersion": "api_version",
+        "ApiType": "api_type",
+        "Organization": "organization",
+        "ResourceId": "resource_id",
+    }
     configs |= {names[key]: value for key, value in metadata.items() if key in names}
     key = credentials.get("key")
     return {"type": kind, "configs": configs, "secrets": {"api_key": key} if key else {}}
@@ -87,6 +92,7 @@ def _metadata(kind: str, configs: dict[str, Any]) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "ApiVersion": configs.get("api_version"),
         "ApiType": configs.get("api_type", "azure") if kind == "azure_open_ai" else None,
+        "ResourceId": configs.get("resource_id"),
         "Organization": configs.get("organization"),
     }
     return {name: value for name, value in metadata.items() if value is not None}

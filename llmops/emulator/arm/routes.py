@@ -30,6 +30,10 @@ def _add_workspace(routes: Router) -> None:
     routes.add("GET", "{W}/providers/Microsoft.Authorization/permissions", workspaces.permissions)
     location = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
     routes.add("GET", f"{location}/usages", usage.usages)
+    routes.add("GET", f"{location}/vmSizes", usage.sizes)
+    group = "/subscriptions/{subscription}/resourceGroups/{group}"
+    account = f"{group}/providers/Microsoft.CognitiveServices/accounts/{{account}}"
+    routes.add("GET", f"{account}/deployments/{{deployment}}", usage.model_deployment)
     routes.add("GET", f"{location}/mfeOperationsStatus/{{operation}}", polling.status)
     routes.add("GET", f"{location}/mfeOperationResults/{{operation}}", polling.result)
 

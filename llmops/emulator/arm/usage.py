@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from llmops.emulator.cloud import PROVIDER, Call
+from llmops.emulator.errors import not_found
 from llmops.emulator.wire import Response, json_response
 
 
@@ -27,6 +28,38 @@ def usages(call: Call) -> Response:
         "name": name,
     }
     return json_response({"value": [entry]})
+
+
+_SIZES = {
+    "Standard_DS1_v2": ("standardDSv2Family", 1),
+    "Standard_DS2_v2": ("standardDSv2Family", 2),
+    "Standard_DS3_v2": ("standardDSv2Family", 4),
+    "Standard_DS4_v2": ("standardDSv2Family", 8),
+    "Standard_F2s_v2": ("standardFSv2Family", 2),
+    "Standard_F4s_v2": ("standardFSv2Family", 4),
+    "Standard_E4s_v3": ("standardESv3Family", 4),
+}
+
+
+def sizes(call: Call) -> Response:
+    """List some sizes of machines.
+
+    Source: the operation `VirtualMachineSizes_List` of the public specification.
+    """
+    del call
+    listed = [{"name": name, "family": family, "vCPUs": cores} for name, (family, cores) in _SIZES.items()]
+    return json_response({"value": listed})
+
+
+def model_deployment(call: Call) -> Response:
+    """Describe a deployment of a model of Azure OpenAI (assumed: `Microsoft.CognitiveServices`, 2024-10-01)."""
+    name = call.names["deployment"]
+    model = call.cloud.settings.model_deployments.get(name)
+    if model is None:
+        raise not_found(f"deployment '{name}' of account '{call.names['account']}'")
+    return json_response(
+        {"id": call.request.path, "name": name, "properties": {"model": {"format": "OpenAI", **model}}}
+    )
 
 
 def cores_in_use(call: Call, without: str = "") -> int:

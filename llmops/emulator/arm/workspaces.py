@@ -67,9 +67,11 @@ def list_secrets(call: Call) -> Response:
     return json_response({"secretsType": "Sas", "sasToken": signature})
 
 
-def permissions(_: Call) -> Response:
-    """Allow everything; what a fault denies is denied when it is asked for."""
-    return json_response({"value": [{"actions": ["*"], "notActions": [], "dataActions": ["*"], "notDataActions": []}]})
+def permissions(call: Call) -> Response:
+    """Allow everything but what the settings deny; what a fault denies is denied when it is asked for."""
+    denied = list(call.cloud.settings.denied)
+    grant = {"actions": ["*"], "notActions": denied, "dataActions": ["*"], "notDataActions": []}
+    return json_response({"value": [grant]})
 
 
 def _require_datastore(call: Call) -> None:

@@ -24,6 +24,8 @@ SLOWEST = 0.1
 """Calls per second that are made at least, so that a service that comes back is noticed."""
 SHORT_WAIT_S = 1.0
 """A service that asks for a longer pause than this is left alone by all calls, not only by the refused one."""
+MADE_UP_S = 0.5
+"""How late a call may start and the next ones still keep to the pace: on a busy machine all wake up late."""
 _WINDOWS_S = (2.0, 5.0, 15.0, 60.0)
 _ENOUGH = 10
 _FEWEST = 3
@@ -107,6 +109,7 @@ class Throttle:
         rate = self._measured_rate() if is_rate else None
         if rate is not None:
             self._pace, self._pace_at = max(rate, SLOWEST), now
+            self._next_start = max(self._next_start, now)
 
     def _measured_rate(self) -> float | None:
         """Return calls per second that were not refused, over the shortest window that has enough of them.
@@ -135,7 +138,7 @@ class Throttle:
 
     def _start(self) -> None:
         self._in_flight += 1
-        self._next_start = max(self._clock(), self._next_start) + self._interval()
+        self._next_start = max(self._clock() - MADE_UP_S, self._next_start) + self._interval()
 
     def _wake(self) -> None:
         while self._waiting and (blocked := self._blocked_for()) <= 0:

@@ -74,6 +74,19 @@ def test_a_run_takes_at_most_a_quarter_longer_than_the_services_limit_allows(
     assert run(work()) <= 1.25 * rows * 2 / calls_per_second
 
 
+def test_a_machine_on_which_every_wait_ends_late_keeps_the_pace_all_the_same() -> None:
+    async def work() -> None:
+        service, left = Service(50, 0.1), iter(range(1000))
+
+        async def line() -> None:
+            for _ in left:
+                await service.call("retry-after-ms")
+
+        await asyncio.gather(*(line() for _ in range(64)))
+
+    assert run(work(), late_s=0.03) <= 1.25 * 1000 / 50
+
+
 def test_nothing_is_held_back_before_the_first_refusal() -> None:
     async def work() -> None:
         throttle = Throttle(asyncio.get_running_loop().time)

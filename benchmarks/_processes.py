@@ -52,6 +52,11 @@ class Usage:
         return sum(one.kind == kind for one in self.processes.values())
 
 
+def allow_bytecode() -> None:
+    """Let the commands that are measured keep what they compile, as Python does unless it is told not to."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
 def watch(command: list[str], *, cwd: Path, env: Mapping[str, str]) -> Usage:
     """Run a command to its end and sample all its processes; an exit code other than 0 is an error."""
     started = time.perf_counter()

@@ -1,0 +1,73 @@
+"""What `llmops doctor` can say of a workspace: who we are there, what we may do, what is left of the quota."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from llmops.backends.azure.arm import Arm
+from llmops.backends.azure.credentials import kinds_of
+from llmops.backends.azure.preflight import Preflight
+from llmops.backends.azure.roles import COMMANDS, read_permissions
+from llmops.backends.azure.serving import read_serving
+from llmops.backends.azure.session import open_session
+from llmops.backends.protocols import Finding
+from llmops.config.model import Environment
+from llmops.errors import ExitCode, LlmopsError
+
+WORKSPACE_VERSION = "2024-10-01-preview"
+_ASSUMED = "assumed, see docs/azure.md"
+
+
+def inspect(environment: Environment, state: Path, env: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at an environment's workspace; asks Azure and changes nothing.
+
+    Args:
+        environment: of the backend azure.
+        state: the project's `.llmops/` folder.
+        env: environment variables.
+    """
+    try:
+        session = open_session(environment, state, env)
+        kinds = ", ".join(kinds_of(session.settings, env)) or "none"
+        with contextlib.closing(Arm(session)) as arm:
+            what = f"open the workspace '{session.settings.workspace}'"
+            found = arm.send("GET", arm.path(""), version=WORKSPACE_VERSION, what=what).body
+            yield Finding("workspace", f"{session.settings.workspace} in {found['location']}, as: {kinds}")
+            yield from _look(arm, environment, str(found["location"]))
+    except LlmopsError as error:
+        problem = error.problems[0]
+        text = f"{problem.what}" + (f" ({problem.found})" if problem.found else "")
+        yield Finding("workspace", text, problem.fix, error.exit_code)
+
+
+def _look(arm: Arm, environment: Environment, location: str) -> Iterator[Finding]:
+    yield from _roles(arm)
+    serving = read_serving(environment.serving, f"environment '{environment.name}'")
+    preflight = Preflight(arm, location, serving)
+    kept = [name for name, one in environment.connections.items() if one.type == "workspace"]
+    lacking = list(preflight.connections(kept))
+    for problem in lacking:
+        yield Finding("connections", problem.what, problem.fix, ExitCode.REFUSED)
+    if kept and not lacking:
+        yield Finding("connections", f"the workspace has {', '.join(kept)}")
+    short = list(preflight.quota())
+    for problem in short:
+        text = f"{problem.what}: {problem.found}" if problem.found else problem.what
+        yield Finding("quota", f"{text} ({_ASSUMED})", problem.fix, ExitCode.REFUSED)
+    if not short:
+        yield Finding("quota", f"enough for one more {serving.instance_type} deployment ({_ASSUMED})")
+
+
+def _roles(arm: Arm) -> Iterator[Finding]:
+    permissions = read_permissions(arm)
+    for command, needs in COMMANDS.items():
+        missing = permissions.missing(needs)
+        if not missing:
+            yield Finding(f"roles for {command}", f"this identity has all actions ({_ASSUMED})")
+            continue
+        actions = ", ".join(need.action for need in missing)
+        roles = " and ".join(dict.fromkeys(need.role for need in missing))
+        fix = f"Give it {roles} on the workspace, or a role of your own with these actions."
+        yield Finding(f"roles for {command}", f"missing: {actions} ({_ASSUMED})", fix, ExitCode.REFUSED)

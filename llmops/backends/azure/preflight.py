@@ -1,0 +1,178 @@
+"""What would keep a deployment from being made or from working, found before anything is created."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from llmops.backends.azure.arm import Arm, Document
+from llmops.backends.azure.roles import COMMANDS, read_permissions
+from llmops.backends.azure.serving import AzureServing
+from llmops.backends.azure.settings import PROVIDER
+from llmops.backends.packages import MANIFEST
+from llmops.backends.protocols import DeploymentRequest
+from llmops.errors import LlmopsError, Problem, near_match
+from llmops.records import read_record
+from llmops.releases import Manifest
+
+CONNECTION_VERSION = "2024-04-01-preview"
+QUOTA_VERSION = "2024-10-01"
+ACCOUNT_VERSION = "2024-10-01"
+UPGRADE_SHARE = 1.2
+"""Azure keeps a fifth of the quota for upgrades. Source: how-to-manage-quotas.md."""
+
+RETIRED: Mapping[str, Sequence[str]] = {
+    "gpt-35-turbo": ("0301", "0613"),
+    "gpt-35-turbo-16k": ("0613",),
+    "gpt-4": ("0314", "vision-preview"),
+    "gpt-4-32k": ("0314", "0613"),
+    **dict.fromkeys(
+        ("text-ada-001", "text-babbage-001", "text-curie-001", "text-davinci-002", "text-davinci-003"), ("",)
+    ),
+    **dict.fromkeys(("code-cushman-001", "code-davinci-002"), ("",)),
+}
+"""Models of Azure OpenAI that answer no more: name to versions; an empty version is every one.
+
+Source: https://learn.microsoft.com/azure/ai-services/openai/concepts/model-retirements, as of 2025-07.
+"""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Looks at a workspace before a deployment is made in it."""
+
+    arm: Arm
+    location: str
+    serving: AzureServing
+
+    def find(self, request: DeploymentRequest) -> Sequence[Problem]:
+        """Return every obstacle; what cannot be looked at, because a role is missing for it, is none."""
+        return [
+            *self._roles(),
+            *self.quota(),
+            *self.connections(sorted(request.connections)),
+            *self._models(request),
+        ]
+
+    def _roles(self) -> Iterator[Problem]:
+        needs = [*COMMANDS["deploy, promote, rollback"]]
+        if self.serving.autoscale:
+            needs += COMMANDS["deploy with autoscale"]
+        try:
+            missing = read_permissions(self.arm).missing(needs)
+        except LlmopsError:
+            return
+        for need in missing:
+            yield Problem(
+                what=f"this identity may not do {need.action}",
+                where=f"workspace '{self.arm.session.settings.workspace}'",
+                fix=f"Give it the role {need.role}, or a role of your own with this action.",
+            )
+
+    def quota(self) -> Iterator[Problem]:
+        """Find what of the quota is too small for one more deployment."""
+        base = f"/subscriptions/{self.arm.session.settings.subscription_id}/providers/{PROVIDER}"
+        place = f"{base}/locations/{self.location}"
+        try:
+            sizes = self._listed(f"{place}/vmSizes", "list the sizes of machines")
+            usages = self._listed(f"{place}/usages", "read the quota")
+        except LlmopsError:
+            return
+        size = next((one for one in sizes if one["name"].lower() == self.serving.instance_type.lower()), None)
+        if size is None:
+            if sizes:
+                names = [one["name"] for one in sizes]
+                yield Problem(
+                    what=f"no machines of the type '{self.serving.instance_type}' in {self.location}",
+                    where="serving.instance_type",
+                    fix=near_match(self.serving.instance_type, names),
+                )
+            return
+        count = self.serving.autoscale.max_instances if self.serving.autoscale else self.serving.instance_count
+        needed = math.ceil(int(size["vCPUs"]) * count * UPGRADE_SHARE)
+        for usage in usages:
+            free = int(usage["limit"]) - int(usage["currentValue"])
+            if _concerns(usage, str(size.get("family", ""))) and int(usage["limit"]) >= 0 and free < needed:
+                yield Problem(
+                    what=f"the quota '{usage['name'].get('localizedValue') or usage['name']['value']}' is too small",
+                    where=f"subscription {self.arm.session.settings.subscription_id}, {self.location}",
+                    found=f"{free} of {usage['limit']} cores are free",
+                    expected=f"{needed} for {count} x {size['name']}, a fifth of them for upgrades",
+                    fix="Ask for more quota, choose another `serving.instance_type`, or delete deployments.",
+                )
+
+    def connections(self, names: Sequence[str]) -> Iterator[Problem]:
+        """Find the connections that the workspace lacks."""
+        for name in names:
+            if self._connection(name) is None:
+                yield Problem(
+                    what=f"the workspace has no connection '{name}'",
+                    where=f"workspace '{self.arm.session.settings.workspace}'",
+                    fix="Add it there under this name; deployed flows find no other connections.",
+                )
+
+    def _models(self, request: DeploymentRequest) -> Iterator[Problem]:
+        for where, connection, deployment in _uses(request):
+            account = ((self._connection(connection) or {}).get("properties") or {}).get("metadata") or {}
+            resource = str(account.get("ResourceId") or "")
+            if not resource:
+                continue
+            path, what = f"{resource}/deployments/{deployment}", f"read the model deployment '{deployment}'"
+            try:
+                found = self.arm.get(path, version=ACCOUNT_VERSION, what=what)
+            except LlmopsError:
+                continue
+            if found is None:
+                yield Problem(
+                    what=f"no model deployment '{deployment}'",
+                    where=where,
+                    found=f"none of this name in {resource.rpartition('/')[2]}",
+                    fix="Deploy the model under this name, or name another deployment in the flow.",
+                )
+            elif is_retired(model := found["properties"]["model"]):
+                yield Problem(
+                    what=f"the model of the deployment '{deployment}' is retired",
+                    where=where,
+                    found=f"{model['name']} {model.get('version', '')}".strip(),
+                    fix="Deploy a newer model, then run `llmops check`: another model answers otherwise.",
+                )
+
+    def _connection(self, name: str) -> Document | None:
+        what = f"read the connection '{name}'"
+        return self.arm.get(self.arm.path(f"connections/{name}"), version=CONNECTION_VERSION, what=what)
+
+    def _listed(self, path: str, what: str) -> list[Document]:
+        return list(self.arm.list(path, version=QUOTA_VERSION, what=what))
+
+
+def is_retired(model: Mapping[str, Any]) -> bool:
+    """Tell whether a model of Azure OpenAI answers no more: `name`, and `version` if it has one."""
+    versions = RETIRED.get(str(model.get("name", "")), ())
+    return "" in versions or str(model.get("version", "")) in versions
+
+
+def _concerns(usage: Mapping[str, Any], family: str) -> bool:
+    """Tell whether a quota counts machines of a family: its own does, and the one over all."""
+    name = str(usage["name"]["value"]).lower()
+    return name == family.lower() or name.startswith("total cluster dedicated")
+
+
+def _uses(request: DeploymentRequest) -> Iterator[tuple[str, str, str]]:
+    """Yield where, connection and model deployment of the flow's LLM nodes, as the version's variants choose them."""
+    manifest = read_record(request.package / MANIFEST, Manifest)
+    if manifest.flow_kind != "dag":
+        return
+    path = request.package / manifest.project / manifest.flow.path / manifest.definition
+    definition = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    for node in definition.get("nodes", []):
+        choices = (definition.get("node_variants") or {}).get(node["name"])
+        if choices and node.get("use_variants"):
+            variant = manifest.flow.variants.get(node["name"], choices.get("default_variant_id"))
+            node = {**node, **choices["variants"][variant]["node"]}  # noqa: PLW2901 the node as it will run
+        deployment = (node.get("inputs") or {}).get("deployment_name")
+        if isinstance(node.get("connection"), str) and isinstance(deployment, str) and "${" not in deployment:
+            yield f"{manifest.flow.path}: node '{node['name']}'", node["connection"], deployment

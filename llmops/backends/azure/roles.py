@@ -1,0 +1,94 @@
+"""Which actions of Azure Resource Manager each command needs, and which built-in roles have them.
+
+Source: https://learn.microsoft.com/azure/machine-learning/how-to-assign-roles and
+https://learn.microsoft.com/azure/role-based-access-control/built-in-roles/ai-machine-learning
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from llmops.backends.azure.arm import Arm
+from llmops.backends.azure.settings import PROVIDER
+
+VERSION = "2022-04-01"
+_WORKSPACE = f"{PROVIDER}/workspaces"
+
+
+class Need(NamedTuple):
+    """One action, and the built-in role of the workspace that has it."""
+
+    action: str
+    role: str = "AzureML Data Scientist"
+
+
+_READ = (Need(f"{_WORKSPACE}/read", "Reader"),)
+_MODELS = (
+    Need(f"{_WORKSPACE}/models/read"),
+    Need(f"{_WORKSPACE}/models/versions/read"),
+    Need(f"{_WORKSPACE}/models/versions/write"),
+)
+_BLOBS = (
+    Need(f"{_WORKSPACE}/datastores/read"),
+    Need(f"{_WORKSPACE}/datastores/listSecrets/action"),
+)
+_OBSERVE = (
+    Need(f"{_WORKSPACE}/onlineEndpoints/read"),
+    Need(f"{_WORKSPACE}/onlineEndpoints/deployments/read"),
+)
+_SERVE = (
+    Need(f"{_WORKSPACE}/onlineEndpoints/write"),
+    Need(f"{_WORKSPACE}/onlineEndpoints/listKeys/action"),
+    Need(f"{_WORKSPACE}/onlineEndpoints/deployments/write"),
+    Need(f"{_WORKSPACE}/onlineEndpoints/deployments/delete"),
+    Need(f"{_WORKSPACE}/onlineEndpoints/deployments/getLogs/action"),
+    Need(f"{_WORKSPACE}/environments/versions/write"),
+    Need(f"{_WORKSPACE}/connections/read"),
+    Need("Microsoft.Insights/metrics/read", "Monitoring Reader"),
+)
+_RUNS = (
+    Need(f"{_WORKSPACE}/data/versions/write"),
+    Need(f"{_WORKSPACE}/experiments/runs/write"),
+    Need(f"{_WORKSPACE}/experiments/runs/submit/action"),
+)
+_SCALE = (Need("Microsoft.Insights/autoscalesettings/write", "Monitoring Contributor"),)
+
+COMMANDS: Mapping[str, Sequence[Need]] = {
+    "status, models": (*_READ, *_OBSERVE, *_MODELS[:2], *_BLOBS),
+    "run, check, evaluate": (*_READ, *_BLOBS, *_RUNS),
+    "register": (*_READ, *_MODELS, *_BLOBS),
+    "deploy, promote, rollback": (*_READ, *_MODELS, *_BLOBS, *_OBSERVE, *_SERVE),
+    "deploy with autoscale": _SCALE,
+}
+"""What each command needs."""
+
+
+class Permissions(NamedTuple):
+    """What an identity may do in a workspace: each of `grants` allows some actions but for others."""
+
+    grants: Sequence[tuple[Sequence[str], Sequence[str]]]
+
+    def allows(self, action: str) -> bool:
+        """Tell whether an action is allowed by any grant."""
+        return any(_any_of(action, actions) and not _any_of(action, but) for actions, but in self.grants)
+
+    def missing(self, needs: Iterable[Need]) -> list[Need]:
+        """Return the needs that are not met, each once."""
+        return [need for need in dict.fromkeys(needs) if not self.allows(need.action)]
+
+
+def read_permissions(arm: Arm) -> Permissions:
+    """Ask what the present identity may do in the workspace."""
+    path = arm.path("providers/Microsoft.Authorization/permissions")
+    listed = arm.list(path, version=VERSION, what="read what this identity may do in the workspace")
+    return Permissions([(_texts(one, "actions"), _texts(one, "notActions")) for one in listed])
+
+
+def _texts(grant: Mapping[str, Any], name: str) -> Sequence[str]:
+    return [str(one).lower() for one in grant.get(name) or ()]
+
+
+def _any_of(action: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(action.lower(), pattern) for pattern in patterns)
