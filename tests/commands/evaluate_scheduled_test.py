@@ -16,6 +16,8 @@ from llmops.errors import UsageError
 from llmops.history.entry import HistoryEntry, read_entries
 from tests.commands.shop import Shop
 
+pytestmark = pytest.mark.slow
+
 
 def run(shop: Shop, *, occasion: str = "monday", environment: str | None = "dev", **options: Any) -> int:
     chosen: dict[str, Any] = {"experiments": [], "output": None, "dry_run": False, "json_output": False, **options}
