@@ -4,6 +4,7 @@
 # make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
 # make test-azure-full  the same with every fault at every request, and every kill; takes long
 # make test-conformance  compare flows of every kind with promptflow's own batch run; takes minutes
+# make pins           say whether newer releases of the pinned Azure SDKs import and pass the contract suite; takes long
 # make lint           style, types, import directions, fresh lock files, pipelines, flows
 # make bench          measure what docs/development.md promises
 # make lock           compile the lock files again; UPGRADE=1 takes the newest versions
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: node-packages help demo test test-pythons test-azure test-azure-full lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
+.PHONY: pins node-packages help demo test test-pythons test-azure test-azure-full lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -57,6 +58,9 @@ test-azure:
 
 test-azure-full:
 	@$(MAKE) --no-print-directory test-azure PYTEST_ARGS="--full $(PYTEST_ARGS)"
+
+pins:
+	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.pins $(GROUPS)
 
 node-packages: setup-dev
 	@$(BIN)/python -m tools.check_templates install

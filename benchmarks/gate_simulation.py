@@ -34,6 +34,7 @@ from llmops.core.limits import Gate, Threshold  # noqa: E402
 from llmops.core.metrics import Metric, Outcome  # noqa: E402
 from llmops.core.samples import Sample, pairs_sample, proportion_sample  # noqa: E402
 from llmops.core.statistics import clopper_pearson_lower, clopper_pearson_upper, log_capital, tally_of  # noqa: E402
+from llmops.core.statistics.betting import SHARES  # noqa: E402
 
 MARGIN = 0.05
 ALPHA = 0.05
@@ -45,6 +46,9 @@ CORRELATION = 0.8
 AUDITED = 20
 MANY = 20
 MOST_LOOKS = 50
+MANY_LOOKS_AT = ((15, 0.1, 1), (30, 0.05, 1), (30, 0.1, 5), (30, 0.2, 1), (60, 0.1, 1), (120, 0.1, 1), (250, 0.2, 1))
+"""Rows, noise of the judge and metrics where the same rows are measured up to `MOST_LOOKS` times."""
+_NEAR = 0.01
 MANY_AT = (30, 120)
 """Rows at which twenty metrics are simulated beside the limit; they take most of the time."""
 
@@ -152,9 +156,10 @@ together), and truths twice the margin from the limit."""
 def _cells_with_many_looks() -> Iterator[Cell]:
     """Yield the cells beside the limit in which the same rows are measured again and again."""
     for points in (-6.0, -5.0):
-        for n, noise in ((15, 0.1), (30, 0.05), (30, 0.2), (60, 0.1), (120, 0.1)):
-            yield Cell(n=n, points=points, discordance=0.2, noise=noise, design="repeats", looks=MOST_LOOKS)
-        yield Cell(n=30, points=points, discordance=0.2, noise=0.1, metrics=5, design="repeats", looks=10)
+        for n, noise, metrics in MANY_LOOKS_AT:
+            yield Cell(
+                n=n, points=points, discordance=0.2, noise=noise, metrics=metrics, design="repeats", looks=MOST_LOOKS
+            )
 
 
 def _fixed_cells(place: int, n: int) -> Iterator[Cell]:
@@ -375,31 +380,75 @@ def judge_by_peers(cell: Cell, counts: Counts, rng: np.random.Generator) -> dict
 
 
 def _with_repeats(cell: Cell, pulls: int, rng: np.random.Generator) -> Tally:
-    """Measure the same rows again for each look, until the gate decides."""
-    gate = gate_of(cell)
-    true = cell.true_label_points / 100
-    gain, loss = (cell.discordance + true) / 2, (cell.discordance - true) / 2
-    same = 1 - gain - loss
-    chances = [gain, loss, same * LEVEL, same * (1 - LEVEL)]
-    labels = np.array(((True, False), (False, True), (True, True), (False, False)))
-    tally = {"pass": 0, "fail": 0, "inconclusive": 0}
-    used = 0
-    for _ in range(pulls):
-        pairs = labels[rng.choice(4, size=(cell.metrics, cell.n), p=chances)]
-        totals = np.zeros((cell.metrics, cell.n), dtype=np.int64)
-        earlier: Looks = {}
-        for look in range(1, cell.looks + 1):
-            seen = (pairs ^ (rng.random(pairs.shape) < cell.noise)).astype(np.int64)
-            totals += seen[..., 0] - seen[..., 1]
-            answer = ask_gate(gate, [_averaged(total, look) for total in totals], earlier)
-            if answer != "inconclusive":
-                break
-        used += look
+    """Measure the same rows again for each look, until the gate decides.
+
+    Capital grows only with evidence, so that the gate is asked about the pull requests whose capital ever comes near
+    what decides, look by look, and about some of the others.
+    """
+    totals = draw_totals(cell, pulls, rng)
+    near = _come_near(cell, totals)
+    tally = {"pass": 0, "fail": 0, "inconclusive": int((~near).sum())}
+    used = cell.looks * tally["inconclusive"]
+    for pull in np.flatnonzero(near):
+        answer, looks = _play(cell, totals[:, pull])
         tally[answer] += 1
+        used += looks
+    for pull in np.flatnonzero(~near)[:AUDITED]:
+        if _play(cell, totals[:, pull]) != ("inconclusive", cell.looks):
+            raise AssertionError(f"{cell}: the gate decides about a pull request whose capital is small")
     return Tally(tally["pass"], tally["fail"], tally["inconclusive"], cell.n * used / pulls, {})
 
 
-def _averaged(total: Counts, look: int) -> Sample:
+def draw_totals(cell: Cell, pulls: int, rng: np.random.Generator) -> npt.NDArray[np.int8]:
+    """Measure rows again and again.
+
+    Returns:
+        looks by pulls by metrics by rows: the sum of all judged differences up to each look.
+    """
+    true = cell.true_label_points / 100
+    gain, loss = (cell.discordance + true) / 2, (cell.discordance - true) / 2
+    same = 1 - gain - loss
+    labels = np.array(((True, False), (False, True), (True, True), (False, False)))
+    chances = [gain, loss, same * LEVEL, same * (1 - LEVEL)]
+    pairs = labels[rng.choice(4, size=(pulls, cell.metrics, cell.n), p=chances)]
+    totals = np.empty((cell.looks, pulls, cell.metrics, cell.n), dtype=np.int8)
+    running = np.zeros((pulls, cell.metrics, cell.n), dtype=np.int8)
+    for look in range(cell.looks):
+        seen = (pairs ^ (rng.random(pairs.shape, dtype=np.float32) < cell.noise)).astype(np.int8)
+        running += seen[..., 0] - seen[..., 1]
+        totals[look] = running
+    return totals
+
+
+def _come_near(cell: Cell, totals: npt.NDArray[np.int8]) -> npt.NDArray[np.bool_]:
+    """Mark the pull requests in which some metric's capital ever nearly suffices to fail, or that of all to pass."""
+    pulls = totals.shape[1]
+    best = np.zeros((2, pulls, cell.metrics))
+    for look in range(1, cell.looks + 1):
+        width = 2 * look + 1
+        places = totals[look - 1].reshape(pulls * cell.metrics, cell.n) + look
+        places = places + width * np.arange(len(places), dtype=np.int64)[:, None]
+        counts = np.bincount(places.ravel(), minlength=width * pulls * cell.metrics).reshape(pulls, cell.metrics, width)
+        values = np.arange(-look, look + 1) / look
+        for side, limit in ((0, -MARGIN), (1, MARGIN)):
+            gains = np.log1p(np.outer((values if side == 0 else -values) - limit, SHARES) / (limit + 1))
+            best[side] = np.maximum(best[side], np.logaddexp.reduce(counts @ gains, axis=-1) - math.log(len(SHARES)))
+    passes = (best[0] >= -math.log(ALPHA) - _NEAR).all(axis=1)
+    fails = (best[1] >= -math.log(ALPHA / cell.metrics) - _NEAR).any(axis=1)
+    return np.asarray(passes | fails)
+
+
+def _play(cell: Cell, totals: npt.NDArray[np.int8]) -> tuple[Outcome, int]:
+    """Ask the gate look by look until it decides; return the outcome and the number of looks."""
+    gate, earlier = gate_of(cell), dict[str, tuple[float, float]]()
+    for look in range(1, cell.looks + 1):
+        answer = ask_gate(gate, [_averaged(total, look) for total in totals[look - 1]], earlier)
+        if answer != "inconclusive":
+            break
+    return answer, look
+
+
+def _averaged(total: npt.NDArray[np.int8], look: int) -> Sample:
     """Build the sample of differences that were averaged over `look` repeats."""
     values, numbers = np.unique(total, return_counts=True)
     tally = tuple((float(value) / look, int(number)) for value, number in zip(values, numbers, strict=True))
@@ -605,7 +654,7 @@ def run(cells: Sequence[Cell], pulls: int, seed: int, processes: int, store: Pat
 
 def _work(cell: Cell) -> tuple[int, int, str]:
     return (
-        cell.looks * cell.metrics * (1 + cell.is_correlated) * (20 if cell.design == "this_dataset" else 1),
+        cell.metrics * (1 + cell.is_correlated) * (20 if cell.design == "this_dataset" else 1),
         cell.n,
         cell.design,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -39,7 +40,7 @@ class Manifest(Record):
             registry and deployment agree on.
         flow: with its variants, `nodes`, `init`, `python` and names of environment variables; they serve as they are
             here, whatever the configuration says by then.
-        project: folder in the package that stands for the project folder; the flow is at `flow.path` below it.
+        project: folder in the package that stands for the project folder; the flow is at `folder` below it.
         definition: the flow's file in its folder; flow_kind: `dag`, `flex`, `prompty` or `callable`.
         entry: `module:name` of a flex flow or a callable.
         import_roots: folders below `project` that must be on `sys.path` after the flow's folder.
@@ -72,6 +73,19 @@ class Manifest(Record):
     verdict: str = ""
     without_verdict: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """The flow's folder below `project`; the project folder for a callable that is named by module."""
+        return self.flow.path if self.definition else "."
+
+    @property
+    def source(self) -> str:
+        """The flow as `read_flow_in` finds it below `project`."""
+        if self.flow_kind != "callable":
+            return posixpath.join(self.flow.path, self.definition)
+        name = self.entry.partition(":")[2]
+        return f"{posixpath.join(self.flow.path, self.definition)}:{name}" if self.definition else self.entry
 
 
 @dataclass(frozen=True, kw_only=True)

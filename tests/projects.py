@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,3 +134,18 @@ def kill(process: subprocess.Popen[str], sent: int = signal.SIGKILL) -> None:
 def problems(text: str) -> Sequence[str]:
     """Return the lines of an error message."""
     return text.strip().splitlines()
+
+
+def make_wheel(folder: Path, version: str) -> str:
+    """Write a package `greeting` of one module as a wheel; returns the file's name."""
+    info = f"greeting-{version}.dist-info"
+    name = f"greeting-{version}-py3-none-any.whl"
+    folder.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(folder / name, "w") as wheel:
+        wheel.writestr("greeting.py", f"VERSION = {version!r}\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: greeting\nVersion: {version}\n")
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+    return name

@@ -32,6 +32,7 @@ AZURE_SCHEMA = Path(str(BUNDLED / "azure-pipelines.json"))
 LONGEST_SCRIPT = 3
 
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
+_BARE_NAME = re.compile(r"""^llmops (?!.*? -- ")(?:\S+ )*?"\$(?:EXPERIMENT"|\{names)""", re.MULTILINE)
 _PIN = re.compile(r"(\$/.+|[\w.-]+/[\w./-]+@[0-9a-f]{40})")
 
 
@@ -145,6 +146,8 @@ def check_scripts(root: Path) -> Iterator[str]:
             yield f"{where}: {len(lines)} lines of shell; {LONGEST_SCRIPT} may be"
         if "${{" in text or re.search(r"\$\([A-Z][\w.]*\)", text):
             yield f"{where}: an expression inside of a script; pass it by env"
+        if _BARE_NAME.search(text):
+            yield f"{where}: a name that was given may look like an option; pass it behind `--`"
         if file.startswith("azure-pipelines/") and not text.startswith("set -euo pipefail\n"):
             yield f"{where}: does not start with `set -euo pipefail`"
         command: list[str | Path] = [_tool("shellcheck"), "--shell", "bash", "--format", "gcc", "-"]

@@ -19,6 +19,7 @@ class PlannedLine(NamedTuple):
 
     Attributes:
         key: what a backend finds its answer by; empty until it says so.
+        data: the row of the data set; of a run of a flow itself.
     """
 
     row: int
@@ -26,6 +27,7 @@ class PlannedLine(NamedTuple):
     inputs: Mapping[str, Any]
     key: str = ""
     error: LineError | None = None
+    data: Mapping[str, Any] = {}
 
 
 def plan_lines(
@@ -50,22 +52,32 @@ def plan_lines(
                 continue
             by_name = all_columns(row.values) if takes_all else mapping
             for repeat in range(request.repeats):
-                yield _plan(by_name, row.number, repeat, data=row.values)
+                yield _plan(by_name, row.number, repeat, data=row.values)._replace(data=row.values)
         return
     row = next(rows)
-    takes_failed = takes_failed_lines(request)
     for line in read_lines(target):
         while row.number < line.row:
             row = next(rows)
-        if line.status == "completed" or (line.status == "failed" and takes_failed):
-            sources = {
-                "data": row.values,
-                "run_inputs": row.values,
-                "run_outputs": line.outputs or {},
-                "run_line": measured(line),
-            }
-            for repeat in range(request.repeats):
-                yield _plan(mapping, line.row, line.repeat * request.repeats + repeat, **sources)
+        yield from plan_evaluation(request, row.values, line)
+
+
+def plan_evaluation(request: RunRequest, data: Mapping[str, Any], line: Line) -> Iterator[PlannedLine]:
+    """Yield the lines by which an evaluation measures one line of its target; none for a line that it leaves out.
+
+    Args:
+        request: names the evaluation flow and its mapping.
+        data: the row of the data set.
+        line: of the run that is evaluated.
+    """
+    if line.status != "completed" and not (line.status == "failed" and takes_failed_lines(request)):
+        return
+    inputs = {name: entry.required for name, entry in request.source.flow.inputs.items()}
+    mapping = complete(parse_mapping(request.column_mapping), inputs)
+    outputs = line.outputs or {}
+    for repeat in range(request.repeats):
+        number = line.repeat * request.repeats + repeat
+        known = {"data": data, "run_inputs": data, "run_outputs": outputs, "run_line": measured(line)}
+        yield _plan(mapping, line.row, number, **known)
 
 
 def takes_failed_lines(request: RunRequest) -> bool:

@@ -51,11 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
     parser = build_parser()
     own, rest = _split_at_dashes(argv)
-    arguments, unknown = parser.parse_known_args(_with_variables(own, env, parser))
-    arguments.rest = rest
-    unknown += [] if "takes_rest" in arguments else rest
+    command = _command_parser(argv, parser) or parser
+    is_taken = bool(command.get_default("takes_rest"))
+    # What follows the dashes is no option, whatever it looks like: a pipeline passes names on that it was given.
+    names = [] if is_taken or not rest else ["--", *rest]
+    arguments, unknown = parser.parse_known_args([*_with_variables(own, env, parser), *names])
+    arguments.rest = rest if is_taken else []
     if unknown:
-        raise _unknown_arguments(unknown, _command_parser(argv, parser) or parser)
+        raise _unknown_arguments(unknown, command)
     if not hasattr(arguments, "run"):
         parser.print_help()
         arguments.run = lambda _: ExitCode.PASS
@@ -63,7 +66,7 @@ def _parse(argv: Sequence[str], env: Mapping[str, str]) -> argparse.Namespace:
 
 
 def _split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Part our arguments from those of a command that we are to run: what follows `--`."""
+    """Part our arguments from what follows `--`: a command that we are to run, or names."""
     place = argv.index("--") if "--" in argv else len(argv)
     return list(argv[:place]), list(argv[place + 1 :])
 

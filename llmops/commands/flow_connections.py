@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from llmops.backends.protocols import FlowSource
 from llmops.commands.sources import HowToRun
@@ -38,7 +38,7 @@ def resolve_used(
     """
     problems, used = [], {}
     for source, variables in sources:
-        for use in _uses(source, variables):
+        for use in _uses(source, variables, environment.connections):
             if use.name in environment.connections:
                 used[use.name] = environment.connections[use.name]
                 continue
@@ -65,10 +65,12 @@ def used_by(
     source: FlowSource, connections: Mapping[str, ResolvedConnection], variables: Mapping[str, str]
 ) -> dict[str, ResolvedConnection]:
     """Choose from resolved connections those of one flow, sorted by name."""
-    names = {use.name for use in _uses(source, variables)}
+    names = {use.name for use in _uses(source, variables, connections)}
     return {name: connection for name, connection in sorted(connections.items()) if name in names}
 
 
-def _uses(source: FlowSource, variables: Mapping[str, str]) -> Sequence[ConnectionUse]:
+def _uses(source: FlowSource, variables: Mapping[str, str], known: Collection[str]) -> Sequence[ConnectionUse]:
     ref = source.ref
-    return connections_in_use(source.flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables)
+    return connections_in_use(
+        source.flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables, known=known
+    )

@@ -97,7 +97,8 @@ permissions: {}
 jobs:
   evaluate:
     permissions:
-      contents: write # to append to the history, if it is a branch
+      actions: read # the history, if it is an artifact
+      contents: write # the history, if it is a branch
       issues: write # to open an issue when it fails
       id-token: write # to log in to Azure
     uses: REPOSITORY/.github/workflows/llmops-evaluate.yml@REF

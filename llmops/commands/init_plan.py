@@ -200,7 +200,7 @@ def known_metrics(paths: Iterable[str], evaluators: Mapping[str, FoundFlow]) -> 
 
 def environment_text(backend: str, flows: Sequence[FoundFlow], env: Mapping[str, str]) -> str:
     """Write an environment's file with every connection that the flows name."""
-    uses = {use.name: (item, use) for item in flows for use in item.flow.connections}
+    uses = {use.name: (item, use) for item in flows for use in item.flow.connections if use.is_sure}
     lines = [f"backend: {backend}"]
     if uses:
         lines.append("connections:")

@@ -162,7 +162,9 @@ class _Linter:
         known = sorted(environment.connections)
         for how, flow, path in self._users(sound):
             variables = {**environment.environment_variables, **how.environment_variables}
-            uses = connections_in_use(flow, how.variants, nodes=how.nodes, init=how.init, variables=variables)
+            uses = connections_in_use(
+                flow, how.variants, nodes=how.nodes, init=how.init, variables=variables, known=known
+            )
             for use in uses:
                 if use.name in environment.connections:
                     continue

@@ -150,7 +150,7 @@ def _check_commit(target: Target, package: Package) -> Link:
         return Link("commit", "not here", "the flow was registered from files that no commit holds")
     try:
         with CommitTree(target.project.root, flow.commit) as tree:
-            found = digest_closure(tree, find_closure(tree, read_flow_in(tree, flow.path)))
+            found = digest_closure(tree, find_closure(tree, read_flow_in(tree, package.manifest.source)))
     except LlmopsError as error:
         return Link("commit", "not here", f"commit {flow.commit[:12]} cannot be read: {error.problems[0].what}")
     state = "ok" if found == flow.digest else "broken"

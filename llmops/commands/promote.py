@@ -203,12 +203,14 @@ def _write_evidence(
 ) -> int:
     observed = retry(lambda: delivery.endpoints.observe(target.endpoint), tools.clock)
     who = identify(context.env)
+    state = read_state(serving.endpoint)
     candidate = Candidate(
         model=serving.model,
         package=serving.package,
         source=serving.target.environment.name,
         deployment=serving.deployment,
-        serving_since=read_state(serving.endpoint).current_at,
+        serving_since=state.current_at,
+        serving_by=f"{state.current_by} {state.current_link}".strip(),
     )
     production = _production(delivery, tools, target, observed)
     asked_by = f"{who.name} {who.link}".strip()

@@ -168,9 +168,10 @@ def find_connections(target: Target, package: Package, env: Mapping[str, str]) -
     """
     manifest = package.manifest
     root = package.folder / manifest.project
-    flow = read_flow_in(WorkingTree(root, top=package.folder), manifest.flow.path)
+    flow = read_flow_in(WorkingTree(root, top=package.folder), manifest.source)
     ref, variables = manifest.flow, environment_variables_of(target, package)
-    uses = connections_in_use(flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables)
+    known = target.environment.connections
+    uses = connections_in_use(flow, ref.variants, nodes=ref.nodes, init=ref.init, variables=variables, known=known)
     names = sorted({use.name for use in uses})
     missing = [name for name in names if name not in target.environment.connections]
     if missing:

@@ -68,7 +68,7 @@ class Histories:
         return self._read[environment]
 
     def _open(self, environment: str) -> HistoryStore:
-        around = Surroundings(root=self.project.root, env=self.env, sleep=self.sleep)
+        around = Surroundings(root=self.project.root, environment=environment, env=self.env, sleep=self.sleep)
         return open_history(self.project.environments[environment].history, around)
 
 

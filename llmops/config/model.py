@@ -18,7 +18,7 @@ from llmops.core.release_rules import Requires, Rollout
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom", "workspace"]
 AzureIdentity = Literal["environment", "github", "azure_pipelines", "workload", "managed_identity", "cli"]
-HistoryStoreName = Literal["folder", "branch", "blob"]
+HistoryStoreName = Literal["folder", "artifact", "branch", "blob"]
 
 NAME = "^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Names that become part of paths, such as an experiment's."""
@@ -279,12 +279,14 @@ class History:
     """Where the results of scheduled evaluations are kept, as JSON Lines: one file per experiment and environment."""
 
     store: HistoryStoreName = setting(
-        "folder: on this machine, which a pipeline can keep as an artifact; branch: of a git repository; "
-        "blob: append blobs in a container of Azure Storage.",
+        "folder: on this machine; artifact: the same folder, which GitHub Actions keeps from run to run; "
+        "branch: of a git repository; blob: append blobs in a container of Azure Storage.",
         default="folder",
     )
     folder: str = setting(
-        "Of the store `folder`: where, relative to the repository.", default=".llmops/history", minLength=1
+        "Of the stores `folder` and `artifact`: where, relative to the repository.",
+        default=".llmops/history",
+        minLength=1,
     )
     branch: str = setting(
         "Of the store `branch`: its name; it is made when it is missing and holds nothing else.",

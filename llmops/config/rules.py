@@ -152,6 +152,8 @@ def _check_mapping(mapping: Values, path: Steps, sources: Collection[Source], re
 
 def _check_metrics(metrics: Values, path: Steps, report: Report) -> None:
     for name, metric in metrics.items():
+        if metric.get("labels") and not metric.get("score"):
+            report((*path, name, "labels"), "labels of which output?", fix="Name the output that says them in `score`.")
         low, high = metric.get("bounds") or (0, 1)
         if low is None or high is None:
             continue

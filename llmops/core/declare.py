@@ -12,12 +12,12 @@ def setting(doc: str, *, default: Any = ..., factory: Any = ..., **schema: Any) 
     Args:
         doc: one sentence for people, shown by editors.
         default: the value when the key is left out; without it and without `factory` the key is required.
-        factory: builds a mutable-looking default such as an empty mapping.
+        factory: builds a mutable-looking default such as an empty mapping; a mapping is compared but not hashed.
         schema: further JSON Schema keywords, for instance `minimum=1`.
     """
     metadata = {"doc": doc, "schema": schema}
     if default is not ...:
         return field(default=default, metadata=metadata)
     if factory is not ...:
-        return field(default_factory=factory, metadata=metadata)
+        return field(default_factory=factory, hash=None if factory is not dict else False, metadata=metadata)
     return field(metadata=metadata)

@@ -489,6 +489,8 @@ def _say_statistical(question: Question, finding: Finding, sample: Sample | None
     change = " changed by" if question.kind == "max_regression" else " is"
     number = finding.difference if question.kind == "max_regression" else finding.value
     parts = [f"{finding.metric}{change} {_number(number)}: {finding.limit} {ends.get(finding.outcome, '')}"]
+    if finding.is_improved:
+        parts.append("an improvement is shown")
     if finding.bounds is not None:
         parts.append(f"shown to be at least {finding.bounds[0]:.4g} and at most {finding.bounds[1]:.4g}")
     parts.append(f"p {finding.p_pass:.2g} against violated, adjusted p {finding.p_adjusted:.2g} against kept")

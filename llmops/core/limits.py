@@ -86,7 +86,8 @@ class Threshold:
         maximum=LARGEST_CONFIDENCE,
     )
     method: Method = setting(
-        "guaranteed: error rates that hold for any number of rows; approximate: textbook tests, without guarantee.",
+        "guaranteed: error rates that hold for any number of rows; approximate: textbook tests, "
+        "and a bootstrap of opaque metrics, without guarantee.",
         default="guaranteed",
     )
     slices: Sequence[str] = setting(

@@ -26,6 +26,7 @@ class Candidate(NamedTuple):
     Attributes:
         source: environment in which it serves; deployment: as which.
         serving_since: ISO 8601; empty when nobody wrote it down.
+        serving_by: who brought it there, and in which run; empty when nobody wrote it down.
     """
 
     model: ModelRecord
@@ -33,6 +34,7 @@ class Candidate(NamedTuple):
     source: str
     deployment: Deployment
     serving_since: str
+    serving_by: str = ""
 
 
 def write_pack(
@@ -74,8 +76,9 @@ def _head(candidate: Candidate, environment: str, asked_by: str) -> Iterator[str
     yield f"# Promote {model.name} version {model.version} from {candidate.source} to {environment}"
     yield ""
     since = f" since {candidate.serving_since}" if candidate.serving_since else ""
-    yield f"It serves in {candidate.source} as {candidate.deployment.name}{since}. Registered {model.created_at} by "
-    yield f"{model.created_by}. This page was written for {asked_by}."
+    by = f", brought there by {candidate.serving_by}" if candidate.serving_by else ""
+    yield f"It serves in {candidate.source} as {candidate.deployment.name}{since}{by}. Registered "
+    yield f"{model.created_at} by {model.created_by}. This page was written for {asked_by}."
     yield ""
 
 

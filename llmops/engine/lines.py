@@ -138,7 +138,7 @@ class LineRunner:
 
         async def feed() -> None:
             for task in source:
-                line = await self._attempt(task, final=False)
+                line = await self.attempt(task, final=False)
                 if line is None:
                     suspects.append(task)
                 else:
@@ -146,16 +146,16 @@ class LineRunner:
 
         growing = asyncio.ensure_future(self._grow())
         try:
-            await _all(feed() for _ in range(self._concurrency))
+            await run_all(feed() for _ in range(self._concurrency))
         finally:
             growing.cancel()
             await asyncio.gather(growing, return_exceptions=True)
         for task in suspects:
-            line = await self._attempt(task, final=True)
+            line = await self.attempt(task, final=True)
             assert line is not None
             finished(task.tag, line)
 
-    async def _attempt(self, task: Task[T], *, final: bool) -> StoredLine | None:
+    async def attempt(self, task: Task[T], *, final: bool) -> StoredLine | None:
         """Run a line; None means that the worker died or froze under it and it deserves another try."""
         while True:
             worker = await self.worker()
@@ -184,7 +184,7 @@ class LineRunner:
         await worker.stop()
 
 
-async def _all(coroutines: Iterable[Any]) -> None:
+async def run_all(coroutines: Iterable[Any]) -> None:
     """Await all; when one fails or the caller is cancelled, cancel the others and wait for them."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:

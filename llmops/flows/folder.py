@@ -6,7 +6,7 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,7 @@ def connections_in_use(
     nodes: Mapping[str, Mapping[str, str]] | None = None,
     init: Mapping[str, Any] | None = None,
     variables: Mapping[str, str] | None = None,
+    known: Collection[str] = (),
 ) -> tuple[ConnectionUse, ...]:
     """List the places that name a connection when these variants, and the defaults of the other nodes, run.
 
@@ -128,10 +129,11 @@ def connections_in_use(
         init: arguments of the flow's class; those that take a connection count, and of a mapping there, such as a
             model configuration, `connection`.
         variables: environment variables of the worker; `${connection.key}` uses that connection.
+        known: names of connections; of uses that are not sure, only those that name one of them are listed.
     """
     chosen = {node: variants.get(node, known.default) for node, known in flow.variants.items()}
     named = (use for use in flow.connections if use.variant is None or chosen.get(use.node or "") == use.variant)
-    uses = [_overlaid(use, nodes or {}) for use in named]
+    uses = [_overlaid(use, nodes or {}) for use in named if use.is_sure or use.name in known]
     uses += [
         ConnectionUse(name=name, where=f"init.{key}")
         for key, default in flow.init_connections.items()

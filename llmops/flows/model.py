@@ -42,6 +42,7 @@ class ConnectionUse:
         node: the node that uses it; None for the whole flow.
         variant: the variant of the node that uses it; None when the node has none.
         input: the node's input that takes it; None where the node itself, or the flow, names it.
+        is_sure: whether it is a connection; a text for a tool of a package is one only if a connection has that name.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ConnectionUse:
     node: str | None = None
     variant: str | None = None
     input: str | None = None
+    is_sure: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

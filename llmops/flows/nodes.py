@@ -6,7 +6,7 @@ import ast
 import posixpath
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmops.errors import UsageError
@@ -31,6 +31,12 @@ class Node:
         source = self.body.get("source")
         path = source.get("path") if isinstance(source, dict) else None
         return path if isinstance(path, str) else None
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether the tool is one of an installed package, with a prompt of the flow's or without."""
+        source = self.body.get("source")
+        return isinstance(source, dict) and source.get("type") in {"package", "package_with_prompt"}
 
     @property
     def inputs(self) -> Mapping[str, Any]:
@@ -64,8 +70,8 @@ def find_connections(tree: FileTree, folder: str, nodes: Sequence[Node]) -> list
     """List the places at which nodes name a connection.
 
     An LLM node has `connection`. A Python node has inputs whose parameter is annotated with a class that ends in
-    `Connection`, found in its source without importing it. Of a tool in a package only the inputs named `connection`
-    or `..._connection` are known.
+    `Connection`, found in its source without importing it. Of a tool in a package the inputs named `connection` or
+    `..._connection` are known, and any other text may be one.
 
     Args:
         tree: where the flow is.
@@ -106,10 +112,13 @@ def _node_connections(tree: FileTree, folder: str, node: Node) -> Iterator[Conne
     named = node.body.get("connection")
     if isinstance(named, str) and named:
         yield _use(node, named, "connection")
-    for name in _connection_inputs(tree, folder, node):
-        value = node.inputs.get(name)
+    sure = _connection_inputs(tree, folder, node)
+    for name, value in node.inputs.items():
         if isinstance(value, str) and value and not value.startswith("${"):
-            yield _use(node, value, "inputs", name)
+            if name in sure:
+                yield _use(node, value, "inputs", name)
+            elif node.is_packaged:
+                yield replace(_use(node, value, "inputs", name), is_sure=False)
 
 
 def _use(node: Node, name: str, *keys: str) -> ConnectionUse:
@@ -120,7 +129,7 @@ def _use(node: Node, name: str, *keys: str) -> ConnectionUse:
 
 def _connection_inputs(tree: FileTree, folder: str, node: Node) -> list[str]:
     path = node.source_path
-    if path is None:
+    if path is None or node.is_packaged:
         return [name for name in node.inputs if name == "connection" or str(name).endswith("_connection")]
     if not path.endswith(".py"):
         return []

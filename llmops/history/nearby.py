@@ -45,7 +45,7 @@ def find_past(
 
 
 def _texts(history: History, root: Path, file: str) -> Iterator[str]:
-    if history.store == "folder":
+    if history.store in ("folder", "artifact"):
         path = root / history.folder / file
         if path.is_file():
             yield path.read_text("utf-8", "replace")

@@ -50,11 +50,13 @@ class Surroundings:
 
     Attributes:
         root: the project's folder.
+        environment: name of the environment whose history it is.
         env: environment variables, for references and tokens.
         sleep: waits for a number of seconds.
     """
 
     root: Path
+    environment: str
     env: Env
     sleep: Callable[[float], None]
 
@@ -80,6 +82,14 @@ def _folder(history: History, around: Surroundings) -> HistoryStore:
     return FolderStore(around.root / history.folder)
 
 
+def _artifact(history: History, around: Surroundings) -> HistoryStore:
+    from llmops.history.artifact import ArtifactStore
+    from llmops.history.folder import FolderStore
+
+    name = f"llmops-history-{around.environment}"
+    return ArtifactStore(around=around, name=name, kept=FolderStore(around.root / history.folder))
+
+
 def _branch(history: History, around: Surroundings) -> HistoryStore:
     from llmops.history.branch import BranchStore
 
@@ -94,6 +104,7 @@ def _blob(history: History, around: Surroundings) -> HistoryStore:
 
 _STORES: Mapping[HistoryStoreName, Callable[[History, Surroundings], HistoryStore]] = {
     "folder": _folder,
+    "artifact": _artifact,
     "branch": _branch,
     "blob": _blob,
 }

@@ -26,7 +26,7 @@ azure:
   resource_group: {group}
   workspace: {workspace}
   retries: {{attempts: 4, first_wait_s: 0.01, longest_wait_s: 0.05, busy_s: 1}}
-  runs: {{poll_s: 0.05, {runs}}}
+  runs: {{poll_s: {poll_s}, {runs}}}
 """
 
 
@@ -40,10 +40,12 @@ class Workbench(TinyProject):
 
     workspace: str = ""
 
-    def environment(self, name: str = "dev", workspace: str = "", runs: str = "", more: str = "") -> None:
+    def environment(
+        self, name: str = "dev", workspace: str = "", runs: str = "", more: str = "", poll_s: float = 0.05
+    ) -> None:
         """Write an environment."""
         text = ENVIRONMENT.format(
-            subscription=SUBSCRIPTION, group=GROUP, workspace=workspace or self.workspace, runs=runs
+            subscription=SUBSCRIPTION, group=GROUP, workspace=workspace or self.workspace, runs=runs, poll_s=poll_s
         )
         self.write(f"config/environments/{name}.yaml", text + more)
 

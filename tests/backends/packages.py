@@ -101,7 +101,7 @@ def llm_flow(root: Path) -> Path:
 
 
 def plain_flow(root: Path, version: str = "one ") -> Path:
-    """Write `echo_flow` as a plain function, `main.py:answer`: its process starts in no time."""
+    """Write `echo_flow` as a plain function, `flows/plain/main.py:answer`: its process starts in no time."""
     folder = root / "flows" / "plain"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "main.py").write_text(PLAIN.replace("VERSION", version))
@@ -116,19 +116,19 @@ def greeter_flow(root: Path) -> Path:
     return folder
 
 
-def package(flow: Path, into: Path, *, model: str = "echo", entry: str = "", **overlay: Any) -> Manifest:
+def package(flow: Path, into: Path, *, model: str = "echo", source: str = "", **overlay: Any) -> Manifest:
     """Package a flow of a project whose root is two folders up.
 
     Args:
         flow: its folder.
         into: a folder that does not exist.
         model: name of the model.
-        entry: `file:name` of a callable in the folder.
+        source: the flow as an experiment names it, for a callable; its folder when empty.
         overlay: what `FlowRef` holds beside the digest, for instance `variants`.
     """
     tree = WorkingTree(flow.parents[1])
-    closure = find_closure(tree, read_flow_in(tree, f"flows/{flow.name}" + (f"/{entry}" if entry else "")))
-    ref = FlowRef(path=closure.flow.path, digest=digest_closure(tree, closure), **overlay)
+    closure = find_closure(tree, read_flow_in(tree, source or f"flows/{flow.name}"))
+    ref = FlowRef(path=closure.flow.name, digest=digest_closure(tree, closure), **overlay)
     into.mkdir(parents=True)
-    source = FlowSource(ref=ref, tree=tree, closure=closure)
-    return build_package(source, model=model, proof=None, without_verdict="a test", into=into)
+    found = FlowSource(ref=ref, tree=tree, closure=closure)
+    return build_package(found, model=model, proof=None, without_verdict="a test", into=into)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.projects import TinyProject, make_project
+from tests.projects import TinyProject, make_project, make_wheel
 
 CALLABLE = """\
 import asyncio, dataclasses, sys
@@ -178,21 +177,6 @@ def test_variants_of_several_nodes_run_in_any_combination(project: TinyProject, 
     project.write("flows/both/add.py", ADD)
     configure(project, flow="flows/both", variants={"one": one, "two": two}, nodes={"two": {"mark": "!"}})
     assert run(project)[1][0] == {"out": f"a1{one}!"}
-
-
-def make_wheel(folder: Path, version: str) -> str:
-    """Write a package `greeting` of one module as a wheel; returns the file's name."""
-    info = f"greeting-{version}.dist-info"
-    name = f"greeting-{version}-py3-none-any.whl"
-    folder.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(folder / name, "w") as wheel:
-        wheel.writestr("greeting.py", f"VERSION = {version!r}\n")
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: greeting\nVersion: {version}\n")
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{info}/RECORD", "")
-    return name
 
 
 def add_flow_with_package(project: TinyProject, name: str, version: str) -> None:

@@ -33,6 +33,7 @@ def problems(root: Path) -> list[str]:
         ("evaluators:", "column_mapping: {q: '${run.outputs.q}'}\nevaluators:", ":5: column_mapping.q: there is no 'run.outputs' here\n  found '${run.outputs.q}'\n  expected ${data.NAME} or a literal"),
         ("${run.outputs.answer}", "${run.output.answer}", ":9: evaluators.accuracy.column_mapping.answer: malformed reference\n  found '${run.output.answer}'\n  expected ${data.NAME}, ${run.inputs.NAME}, ${run.outputs.NAME}, ${run.line.NAME} or a literal\n  did you mean 'run.outputs'?"),
         ("gate:", "    metrics: {score: {bounds: [0, 1.0e+200]}}\ngate:", ":10: evaluators.accuracy.metrics.score.bounds: bounds of a size that cannot be added up\n  found 0 and 1e+200\n  expected up to 1e+150"),
+        ("gate:", "    metrics: {score: {labels: {good: 1}}}\ngate:", ":10: evaluators.accuracy.metrics.score.labels: labels of which output?\n  Name the output that says them in `score`."),
         ("gate:", "    metrics: {score: {bounds: [1, 0]}}\ngate:", ":10: evaluators.accuracy.metrics.score.bounds: no room between the bounds\n  found 1 and 0\n  expected smaller, larger"),
         ("min: 0.8", "on_inconclusive: warn", ":12: gate.thresholds[0]: a threshold without a limit\n  expected 'min', 'max' or 'max_regression'"),
         ("min: 0.8", "min: 0.8\n      max: 0.7", ":12: gate.thresholds[0]: limits that nothing can meet\n  found min 0.8, max 0.7\n  expected min at most max"),

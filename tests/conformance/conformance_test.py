@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +20,8 @@ from tests.environments import Workshop
 pytestmark = [pytest.mark.slow, pytest.mark.registry, pytest.mark.xdist_group("conformance")]
 
 CASES = read_corpus()
+NO_ANSWER = re.compile(r"BrokenSwitchError|worker process ended|interpreter does not start")
+"""What says that a switch does not fit the engine any more, so that the flow says nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -75,5 +78,5 @@ def test_both_engines_say_the_same(name: str, ours: dict[str, Any], theirs: dict
 def test_without_its_feature_a_flow_no_longer_agrees(
     name: str, theirs: dict[str, Any], without: dict[str, Any]
 ) -> None:
-    assert "BrokenSwitchError" not in without[name].get("error", "")
+    assert not NO_ANSWER.search(without[name].get("error", ""))
     assert said(without[name]) != said(theirs[name])

@@ -29,7 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif body.get("stream"):
             self._stream(_pieces(text))
         else:
-            is_chat = self.path.endswith("/chat/completions")
+            is_chat = self.path.partition("?")[0].endswith("/chat/completions")
             self._answer(200, _completion(text, is_chat=is_chat, choices=body.get("n") or 1))
 
     def _answer(self, status: int, body: Any) -> None:

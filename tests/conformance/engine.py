@@ -23,6 +23,7 @@ from tests.conformance.corpus import FLOWS, Case
 
 AT_ONCE = 6
 SWITCHED = Path(__file__).with_name("switched.py")
+PYTHON = "switched-python"
 
 
 class Silence:
@@ -40,6 +41,12 @@ def connections(address: str) -> dict[str, Any]:
     return {
         "open_ai_connection": {"type": "open_ai", "api_key": "${env:KEY}", "base_url": f"{address}/first"},
         "second_connection": {"type": "open_ai", "api_key": "${env:KEY}", "base_url": f"{address}/second"},
+        "azure_connection": {
+            "type": "azure_open_ai",
+            "api_key": "${env:KEY}",
+            "api_base": f"{address}/azure",
+            "api_version": "2024-10-21",
+        },
         "custom_connection": {"type": "custom", "configs": {"region": "north"}, "secrets": {"token": "${env:KEY}"}},
         "other_custom_connection": {
             "type": "custom",
@@ -56,6 +63,9 @@ def make_project(root: Path, cases: Sequence[Case], address: str, *, switched: b
     """Write a project with one experiment per case; `switched` takes each case's feature away from the engine."""
     shutil.copytree(FLOWS, root / "flows", symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".promptflow"))
     write(root / "config/environments/local.yaml", {"backend": "local", "connections": connections(address)})
+    python = root / PYTHON
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} {SWITCHED} "$@"\n', "utf-8")
+    python.chmod(0o755)
     for case in cases:
         write(root / f"config/experiments/{case.name}.yaml", _experiment(root, case, switched=switched))
     return root
@@ -70,15 +80,9 @@ def _experiment(root: Path, case: Case, *, switched: bool) -> dict[str, Any]:
     fields = ("column_mapping", "variants", "nodes", "environment_variables", "init")
     settings = {name: value for name in fields if (value := getattr(case, name))}
     if switched and case.off not in IN_THE_DRIVER:
-        settings["python"] = str(_switched_python(root / "pythons" / case.name, case.off))
+        settings["python"] = str(root / PYTHON)
+        settings["environment_variables"] = {**case.environment_variables, "LLMOPS_TEST_OFF": case.off}
     return {"flow": case.flow, "datasets": {"rows": {"path": case.data}}, **settings}
-
-
-def _switched_python(path: Path, feature: str) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} {SWITCHED} "$1" {feature}\n', "utf-8")
-    path.chmod(0o755)
-    return path
 
 
 def _without_files(origin: str) -> Callable[[RunRequest], RunRequest]:

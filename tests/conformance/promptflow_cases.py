@@ -28,12 +28,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "parity"))
 def create_connections(address: str) -> None:
     """Create those of `engine.connections`."""
     from promptflow.client import PFClient
-    from promptflow.entities import CustomConnection, OpenAIConnection
+    from promptflow.entities import AzureOpenAIConnection, CustomConnection, OpenAIConnection
 
     renew_locks()
     client = PFClient()
     for name, path in (("open_ai_connection", "first"), ("second_connection", "second")):
         client.connections.create_or_update(OpenAIConnection(name=name, api_key="abc", base_url=f"{address}/{path}"))
+    azure = AzureOpenAIConnection(
+        name="azure_connection", api_key="abc", api_base=f"{address}/azure", api_version="2024-10-21"
+    )
+    client.connections.create_or_update(azure)
     for name, region, token in (("custom_connection", "north", "abc"), ("other_custom_connection", "south", "defgh")):
         connection = CustomConnection(name=name, configs={"region": region}, secrets={"token": token})
         client.connections.create_or_update(connection)

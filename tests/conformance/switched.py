@@ -1,4 +1,6 @@
-"""Stands for a flow's Python, and runs our worker with one feature taken away: `switched.py WORKER FEATURE`.
+"""Stands for a flow's Python, and runs our worker with one feature taken away: `switched.py WORKER [JOB]`.
+
+The feature is the variable `LLMOPS_TEST_OFF` of the flow, which the flow itself does not get to see.
 
 Every switch acts on the engine: on a function of the worker, or on the executor that the worker has loaded. None of
 them touches a flow's files, or knows one of the flows.
@@ -130,15 +132,11 @@ def no_package_tools(message: Message) -> None:  # noqa: ARG001 as the others
     tools_manager._get_entry_points_by_group = lambda group: []  # noqa: ARG005
 
 
-def _offer_tools() -> None:
-    from _llmops_worker import promptflow_flow
-
-    promptflow_flow._offer_devkit_names()
-
-
 def no_templates(message: Message) -> None:  # noqa: ARG001 as the others
     """Take templates for plain text."""
-    _offer_tools()
+    from _llmops_worker.preload import preload
+
+    preload()
     from promptflow.core import _prompty_utils
     from promptflow.tools import common, openai, template_rendering
 
@@ -148,7 +146,9 @@ def no_templates(message: Message) -> None:  # noqa: ARG001 as the others
 
 def no_roles(message: Message) -> None:  # noqa: ARG001 as the others
     """Send a chat prompt as one message."""
-    _offer_tools()
+    from _llmops_worker.preload import preload
+
+    preload()
     from promptflow.tools import common
 
     common.parse_chat = lambda text, **_: [{"role": "user", "content": text}]
@@ -469,35 +469,38 @@ AFTER: dict[str, Callable[[Any], None]] = {
 """Switches that change how the loaded flow is called."""
 
 
-def main(worker: str, feature: str) -> None:
-    """Do what the worker's own entry does, with the switch in between."""
+def main(worker: str, *job: str) -> None:
+    """Do what the worker's own entry does, with the switches in between."""
     entry = runpy.run_path(str(Path(worker) / "__main__.py"), run_name="worker")
-    entry["_load_package"]()
+    entry["_load_package"]("_llmops_worker", Path(worker))
     import _llmops_worker.serve as serving
 
     find_loader = serving._loader
-
-    def flip(switches: dict[str, Callable[[Any], None]], subject: Any) -> None:
-        try:
-            if feature in switches:
-                switches[feature](subject)
-        except Exception as error:
-            raise BrokenSwitchError(feature) from error
 
     def loader(kind: str) -> Callable[[Message], Any]:
         load = find_loader(kind)
 
         def load_switched(message: Message) -> Any:
-            flip(BEFORE, message)
+            feature = message["environment_variables"].pop("LLMOPS_TEST_OFF")
+            flip(BEFORE, feature, message)
             flow = load(message)
-            flip(AFTER, flow)
+            flip(AFTER, feature, flow)
             return flow
 
         return load_switched
 
     serving._loader = loader
-    serving.serve(*entry["_take_streams"]())
+    entry["_main"](*(job or [""]))
+
+
+def flip(switches: dict[str, Callable[[Any], None]], feature: str, subject: Any) -> None:
+    """Take a feature away, if it is one of these switches."""
+    try:
+        if feature in switches:
+            switches[feature](subject)
+    except Exception as error:
+        raise BrokenSwitchError(feature) from error
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(*sys.argv[1:])

@@ -104,7 +104,7 @@ def test_a_proportion_of_rows_that_are_neither_0_nor_1_says_what_to_declare() ->
 def test_many_scores_at_the_end_of_their_range_are_judged(bounds: tuple[float, float]) -> None:
     low, high = bounds
     spec = MetricSpec(score="correct", bounds=bounds)
-    rows: Sequence[Row] = [low] * 6000 + [high] * 10
+    rows: Sequence[Row] = [low + (high - low) * step / 1e6 for step in range(6000)] + [high] * 10
     (finding,) = findings(gate(max=high - (high - low) / 7), rows, None, spec, explain=True)
     assert finding.outcome == "pass"
     assert finding.bounds is not None and low <= finding.bounds[0] <= finding.bounds[1] <= high

@@ -6,7 +6,15 @@ import random
 import pytest
 
 from llmops.core.limits import MetricSpec
-from llmops.core.power import assumed_spread, describe_spread_power, likely_sample, nearest_mean, rows_for, spread_of
+from llmops.core.power import (
+    Spread,
+    assumed_spread,
+    describe_spread_power,
+    likely_sample,
+    nearest_mean,
+    rows_for,
+    spread_of,
+)
 from llmops.core.rules import BINOMIAL, PAIRED, choose_rule, p_values
 from llmops.core.samples import pairs_sample, proportion_sample
 
@@ -65,3 +73,11 @@ def test_repeats_make_a_proportion_a_bounded_mean() -> None:
 def test_the_spread_is_read_from_the_rows_and_never_nothing() -> None:
     assert spread_of(proportion_sample(60, 40)).deviation == pytest.approx(math.sqrt(0.24))
     assert spread_of(pairs_sample(0, 0, 99)).deviation == pytest.approx(0.1)
+
+
+def test_a_likely_result_is_a_possible_one() -> None:
+    spread = Spread(is_binary=False, is_difference=True, deviation=0.6, lowest=-1.0, highest=1.0)
+    for mean in (-1.0, -0.999, 0.0, 1.0):
+        for is_low in (True, False):
+            sample = likely_sample(spread, mean, 30, is_low=is_low)
+            assert all(-1.0 <= value <= 1.0 for value, _ in sample.low)

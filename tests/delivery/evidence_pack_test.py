@@ -31,7 +31,14 @@ def costing(verdict: VerdictRecord, usd: float | None) -> VerdictRecord:
 def read_pack(folder: Path, new: VerdictRecord, old: VerdictRecord | None) -> str:
     model = ModelRecord(name="web", version="2", digest=DIGEST, manifest=DIGEST, created_at="now", created_by="ana")
     serving = Deployment(name="v2", model="web", version="2", digest=DIGEST, status="healthy")
-    candidate = Candidate(model=model, package=package(folder, new), source="dev", deployment=serving, serving_since="")
+    candidate = Candidate(
+        model=model,
+        package=package(folder, new),
+        source="dev",
+        deployment=serving,
+        serving_since="",
+        serving_by="ana https://ci/run/7",
+    )
     production = package(folder, old) if old else None
     path = write_pack(folder, candidate, production, environment="prod", missing=[], asked_by="ben")
     return path.read_text(encoding="utf-8")
@@ -41,6 +48,10 @@ def test_what_a_thousand_rows_cost_stands_beside_productions(tmp_path: Path) -> 
     page = read_pack(tmp_path, costing(build_verdict(), 0.05), costing(build_verdict(), 0.03))
     assert "| cost of 1 000 rows, US dollars | 2.5 | 1.5 |" in page
     assert "| tokens per row | 652 | 652 |" in page
+
+
+def test_the_page_says_who_brought_the_version_where_it_serves(tmp_path: Path) -> None:
+    assert "brought there by ana https://ci/run/7. Registered" in read_pack(tmp_path, build_verdict(), None)
 
 
 def test_a_cost_that_nobody_knows_is_not_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from llmops.core.limits import MetricSpec
 from llmops.evaluators.scoring import EvaluatedLines, ScoreColumns, join, score_rows
 from llmops.records import Line, LineError, LineStatus
 
@@ -85,6 +86,10 @@ def test_a_judge_that_says_none_of_the_labels_leaves_the_row_unmeasured() -> Non
     row = judged("fits", "It depends.", "fits")
     assert (row.status, row.scores) == ("unmeasured", {})
     assert row.errors == {"judge": "verdict is 'It depends.', which is none of the labels 'fits', 'misses'"}
+
+
+def test_a_metric_with_labels_can_be_looked_up() -> None:
+    assert {MetricSpec(score="verdict", labels={"fits": 1}): "found"}[MetricSpec(score="verdict", labels={"fits": 1})]
 
 
 def test_columns_hold_nan_where_a_row_has_no_score() -> None:

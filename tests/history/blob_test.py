@@ -44,7 +44,7 @@ def open_store(azurite: Azurite, tmp_path: Path) -> Open:
     def open_it(*, permissions: str = "racwl", container: str = container) -> BlobStore:
         query = sign_container(azurite.account, container, permissions=permissions)
         url = f"https://127.0.0.1:{azurite.port}/store/{container}/team/llmops?{query}"
-        around = Surroundings(root=tmp_path, env={"HISTORY_URL": url}, sleep=lambda _: None)
+        around = Surroundings(root=tmp_path, environment="prod", env={"HISTORY_URL": url}, sleep=lambda _: None)
         return open_blob_store("${env:HISTORY_URL}", around)
 
     return open_it
@@ -70,6 +70,13 @@ def test_jobs_that_race_lose_no_line_and_double_none(open_store: Open) -> None:
     assert sorted(open_store().read()["tiny/dev.jsonl"].splitlines()) == wanted
 
 
+def test_jobs_that_append_the_same_line_at_once_append_it_once(open_store: Open) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        added = pool.map(lambda _: open_store().append({"tiny/dev.jsonl": ["one"]}), range(6))
+        assert sum(added) == 1
+    assert open_store().read() == {"tiny/dev.jsonl": "one\n"}
+
+
 def test_a_blob_that_was_not_made_by_us_is_not_written_to(open_store: Open, azurite: Azurite) -> None:
     store = open_store()
     container = store.container.rpartition("/")[2]
@@ -89,7 +96,7 @@ def test_a_refusal_says_what_is_needed_and_shows_no_signature(open_store: Open) 
 
 
 def test_a_service_that_is_away_shows_no_signature(tmp_path: Path) -> None:
-    around = Surroundings(root=tmp_path, env={}, sleep=lambda _: None)
+    around = Surroundings(root=tmp_path, environment="prod", env={}, sleep=lambda _: None)
     store = open_blob_store("http://127.0.0.1:9/store/history?sv=1&sig=secret-signature", around)
     with pytest.raises(BackendError) as failed:
         store.read()
@@ -104,7 +111,9 @@ def test_without_a_signature_the_azure_command_line_gives_the_token(tmp_path: Pa
         encoding="utf-8",
     )
     az.chmod(az.stat().st_mode | stat.S_IXUSR)
-    around = Surroundings(root=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, sleep=lambda _: None)
+    around = Surroundings(
+        root=tmp_path, environment="prod", env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, sleep=lambda _: None
+    )
     store = open_blob_store("https://account.blob.core.windows.net/history/prod", around)
     assert (store.token, store.container, store.prefix) == (
         "token-of-the-double",
@@ -122,7 +131,7 @@ def test_without_a_signature_the_azure_command_line_gives_the_token(tmp_path: Pa
     ],
 )
 def test_an_address_that_cannot_be_used_is_said(url: str, message: str, tmp_path: Path) -> None:
-    around = Surroundings(root=tmp_path, env={"PATH": str(tmp_path)}, sleep=lambda _: None)
+    around = Surroundings(root=tmp_path, environment="prod", env={"PATH": str(tmp_path)}, sleep=lambda _: None)
     with pytest.raises(UsageError) as refused:
         open_blob_store(url, around)
     assert message in str(refused.value)

@@ -35,7 +35,7 @@ class Remote:
     def store(
         self, *, sleep: Callable[[float], None] = lambda _: None, branch: str = "llmops-history", remote: str = "origin"
     ) -> BranchStore:
-        around = Surroundings(root=self.clone, env={}, sleep=sleep)
+        around = Surroundings(root=self.clone, environment="prod", env={}, sleep=sleep)
         return BranchStore(around, remote=remote, branch=branch)
 
     def log(self) -> list[str]:

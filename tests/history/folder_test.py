@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import fcntl
+from concurrent.futures import ThreadPoolExecutor, TimeoutError  # noqa: A004 Python 3.10 has a TimeoutError of its own
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,21 @@ def test_many_at_once_lose_no_line(tmp_path: Path) -> None:
         wanted = [f"line {number}" for number in range(64)]
         list(pool.map(lambda line: FolderStore(tmp_path).append({"tiny/dev.jsonl": [line]}), wanted))
     assert sorted(FolderStore(tmp_path).read()["tiny/dev.jsonl"].splitlines()) == sorted(wanted)
+
+
+def test_an_append_waits_for_the_one_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "tiny/dev.jsonl"
+    path.parent.mkdir()
+    with ThreadPoolExecutor(1) as pool, path.open("a", encoding="utf-8") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        job = pool.submit(FolderStore(tmp_path).append, {"tiny/dev.jsonl": ["one"]})
+        with pytest.raises(TimeoutError):
+            job.result(timeout=0.5)
+        other.write("one\n")
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_UN)
+        assert job.result() == 0
+    assert path.read_text(encoding="utf-8") == "one\n"
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_only_the_newest_are_given(tmp_path: Path) -> None:
 def test_a_branch_that_was_fetched_is_read_without_its_remote(tmp_path: Path) -> None:
     remote = Remote(tmp_path)
     history = History(store="branch")
-    store = open_history(history, Surroundings(root=remote.clone, env={}, sleep=lambda _: None))
+    store = open_history(history, Surroundings(root=remote.clone, environment="prod", env={}, sleep=lambda _: None))
     store.append({"web-classification/prod.jsonl": [flow(1)]})
     prod = Environment(name="prod", history=history)
     assert find(remote.clone, prod) is None

@@ -171,6 +171,7 @@ class AzureRepos(Service):
         item = next(one for one in self.items if one["id"] == int(number))
         self.expect(item["fields"]["System.CreatedBy"]["id"] == ME, "somebody else's work item is changed")
         values = self._read_patch(call)
+        self.expect("/rev" in values, "a change that tests no revision")
         if values.pop("/rev", item["rev"]) != item["rev"]:
             return Reply(412, {"message": "VS403208: The work item has been changed.", "typeKey": "TestFailed"})
         self.expect(set(values) <= {"System.Description", "System.State"}, f"fields: {sorted(values)}")

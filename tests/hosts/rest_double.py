@@ -20,6 +20,7 @@ class Reply:
     document: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
+    raw: bytes = b""
     hangs_up: bool = False
     """Carry the request out, then close the connection without an answer."""
 
@@ -93,7 +94,8 @@ def serve(service: Service) -> Iterator[Service]:
                 self.close_connection = True
                 self.connection.close()
                 return
-            content = reply.text.encode() or (b"" if reply.document is None else json.dumps(reply.document).encode())
+            document = b"" if reply.document is None else json.dumps(reply.document).encode()
+            content = reply.raw or reply.text.encode() or document
             self.send_response(reply.status)
             for name, value in {"Content-Type": "application/json; charset=utf-8", **reply.headers}.items():
                 self.send_header(name, value)

@@ -96,8 +96,10 @@ class Expander:
     def _fill(self, text: str, place: _Place, given: Mapping[str, Any]) -> dict[str, Any]:
         """Read a file, bind its parameters, and work out what is in it."""
         self.files += 1
-        if self.files > MOST_FILES or place.depth > DEEPEST:
-            raise TemplateError(f"{place}: more than {MOST_FILES} files, or nested more than {DEEPEST} deep")
+        if self.files > MOST_FILES:
+            raise TemplateError(f"{place}: more than {MOST_FILES} files")
+        if place.depth > DEEPEST:
+            raise TemplateError(f"{place}: nested more than {DEEPEST} deep")
         document = read(text)
         if not isinstance(document, dict):
             raise TemplateError(f"{place}: a mapping is expected")

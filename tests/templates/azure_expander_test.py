@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.templates.azure_expander import DEEPEST, Expander, TemplateError
+from tests.templates.azure_expander import DEEPEST, MOST_FILES, Expander, TemplateError
 
 
 def expand(folder: Path, text: str, files: dict[str, str] | None = None, **parameters: Any) -> dict[str, Any]:
@@ -163,6 +163,10 @@ def test_a_value_of_another_type_is_refused(tmp_path: Path, about: str, given: A
         ("parameters: [{name: x, type: string}]\n", "A value for the 'x' parameter must be provided"),
         ("steps: [{bash: '${{ parametres.x }}'}]\n", "no context parametres here"),
         ("steps:\n  - ${{ else }}:\n      - bash: x\n", "else without an if before it"),
+        (
+            "steps:\n  - ${{ if true }}:\n      - bash: a\n  - bash: b\n  - ${{ else }}:\n      - bash: c\n",
+            "else without an if before it",
+        ),
         ("steps:\n  - ${{ each x in variables['Build.Reason'] }}:\n      - bash: x\n", "goes over lists"),
         ("a: 1\na: 2\n", "'a' is already defined"),
         ("steps: []\nextends: {template: jobs.yml}\n", "no stages, jobs or steps of its own"),
@@ -177,3 +181,9 @@ def test_what_the_service_refuses_is_refused(tmp_path: Path, text: str, message:
 def test_templates_that_name_each_other_end_at_the_limit(tmp_path: Path) -> None:
     with pytest.raises(TemplateError, match=f"nested more than {DEEPEST} deep"):
         expand(tmp_path, "steps: [{template: x.yml}]\n", {"x.yml": "steps: [{template: x.yml}]\n"})
+
+
+def test_a_pipeline_of_too_many_files_is_refused(tmp_path: Path) -> None:
+    text = "steps:\n" + "  - template: x.yml\n" * MOST_FILES
+    with pytest.raises(TemplateError, match=f"more than {MOST_FILES} files"):
+        expand(tmp_path, text, {"x.yml": "steps: [{bash: x}]\n"})

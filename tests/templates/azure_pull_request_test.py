@@ -28,8 +28,12 @@ extends:
 
 PAST_THE_DRIVER = """\
 import os
+from pathlib import Path
 
-with open(f"/proc/{os.getppid()}/fd/1", "w") as log:
+process = Path("/proc/self")
+while b"\\0check\\0" not in (process / "cmdline").read_bytes():
+    process = Path("/proc", (process / "stat").read_text().rpartition(")")[2].split()[1])
+with open(process / "fd" / "1", "w") as log:
     log.write("\\n##vso[task.setvariable variable=PATH]pwned\\n##vso[artifact.upload artifactname=x]/etc/passwd\\n")"""
 
 
@@ -79,7 +83,7 @@ def test_a_worse_change_is_red_and_says_so_at_the_line_in_the_tests_and_in_the_s
     pipeline = change()
     assert pipeline.run(CALLER) == {"plan": "Succeeded", "check": "Failed", "report": "Failed"}
     (check,) = pipeline.jobs["check"]
-    assert any(level == "error" and "accuracy min" in text for level, text in check.issues)
+    assert any(level == "error" and text.startswith("tiny: accuracy") for level, text in check.issues), check.issues
     assert any("sourcepath=config/experiments/tiny.yaml;linenumber=14" in line for line in check.log)
     assert check.tests
     assert azure.threads[0]["status"] == "active"

@@ -143,9 +143,10 @@ def test_a_roll_back_returns_to_what_served_before_and_its_reason_is_only_a_text
     assert not [line for line in outcome.commands if "pwned" in line or "task.complete" in line]
 
 
-def test_an_experiment_whose_name_is_a_command_is_an_unknown_experiment(system: System) -> None:
+@pytest.mark.parametrize("name", [HOSTILE, "--help", "--dry-run"])
+def test_an_experiment_whose_name_is_a_command_or_an_option_is_an_unknown_experiment(system: System, name: str) -> None:
     for pipeline in ("release", "rollback"):
-        outcome = system.run(pipeline, experiment=HOSTILE, environment="dev")
+        outcome = system.run(pipeline, experiment=name, environment="dev")
         assert outcome.results == {pipeline: "failure"}
         assert not [line for line in outcome.commands if line.startswith(("::error::pwned", "##vso[task.complete"))]
     assert list(system.folder.rglob("pwned")) == []

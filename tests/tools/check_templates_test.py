@@ -12,6 +12,7 @@ from tools.check_templates import CHECKS
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("node_packages")]
 
 PULL_REQUEST = ".github/workflows/llmops-pull-request.yml"
+PROMOTE = ".github/workflows/llmops-promote.yml"
 SETUP = ".github/actions/setup/action.yml"
 AZURE_CHECK = "azure-pipelines/jobs/check.yml"
 
@@ -33,11 +34,19 @@ DEFECTS = [
     ("zizmor", PULL_REQUEST, '"$RESULTS" --exp', '"${{ github.head_ref }}" --exp', "template-injection"),
     ("schema", PULL_REQUEST, "timeout-minutes: 15", "timeout-minutes: soon", "timeout-minutes"),
     ("yamllint", AZURE_CHECK, "dependsOn: plan", "dependsOn: plan\n    dependsOn: plan", "duplication"),
-    ("shellcheck and scripts", PULL_REQUEST, 'check "${names[@]}"', "check $EXPERIMENTS", "SC2086"),
+    ("shellcheck and scripts", PULL_REQUEST, 'check -- "${names[@]}"', "check $EXPERIMENTS", "SC2086"),
     ("shellcheck and scripts", PULL_REQUEST, '"${names[@]}"', '"${{ matrix.name }}"', "an expression inside"),
     ("shellcheck and scripts", AZURE_CHECK, '"${names[@]}"', "$(Build.SourceBranch)", "an expression inside"),
     ("shellcheck and scripts", AZURE_CHECK, "          set -euo pipefail\n", "", "does not start with"),
     ("shellcheck and scripts", SETUP, "        ln -sf", "        true\n        ln -sf", "4 lines of shell"),
+    ("shellcheck and scripts", PULL_REQUEST, 'check -- "$', 'check "$', "may look like an option"),
+    (
+        "shellcheck and scripts",
+        PROMOTE,
+        '--version "$VERSION" -- "$',
+        '--version "$VERSION" "$',
+        "may look like an option",
+    ),
     ("our rules", PULL_REQUEST, "@3d3c42e5aac5ba805825da76410c181273ba90b1", "@v7", "neither pinned"),
     ("our rules", PULL_REQUEST, "    timeout-minutes: 15\n", "", "no time limit"),
     (

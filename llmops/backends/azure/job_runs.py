@@ -11,10 +11,10 @@ import io
 import json
 import math
 import re
-import shutil
 import sys
 import tempfile
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,8 +166,7 @@ class JobRuns:
         assert request is not None
         source = request.source
         materialise(source.tree, source.closure, bundle / PROJECT)
-        ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
-        shutil.copytree(Path(llmops.__file__).parent, bundle / DRIVER / "llmops", ignore=ignored)
+        _pack_driver(bundle / DRIVER)
         for shard, positions in enumerate(_divide(todo, shards), 1):
             texts = (json.dumps(work.planned[index].inputs, ensure_ascii=False) for index in positions)
             write_stream(shard_file(bundle, shard), texts)
@@ -209,11 +208,11 @@ class JobRuns:
         runs = self.environment.azure.runs
         more: dict[str, Any] = {"instance_type": runs.instance_type} if runs.instance_type else {}
         environment: Any = runs.jobs.environment or JobEnvironment(image=IMAGE, conda_file=_packages())
-        driver = "${{inputs.bundle}}/" + DRIVER
+        unpack = f"python -m zipfile -e ${{{{inputs.bundle}}}}/{DRIVER} driver"
+        start = f"python -m llmops.backends.azure.job ${{{{inputs.bundle}}}} {shard} ${{{{outputs.out}}}}"
         return command(
             name=_shard_name(name, shard),
-            command=f"PYTHONPATH={driver} python -m llmops.backends.azure.job "
-            f"${{{{inputs.bundle}}}} {shard} ${{{{outputs.out}}}}",
+            command=f"{unpack} && PYTHONPATH=driver {start}",
             inputs={"bundle": Input(type="uri_folder", path=address)},
             outputs={"out": Output(type="uri_folder", path=_place(name, shard))},
             environment=environment,
@@ -245,6 +244,17 @@ class JobRuns:
         _ = self.session.ml  # building it takes long and is no part of the call
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             return self.session.call(what, lambda: bounded(work, limit))
+
+
+def _pack_driver(path: Path) -> None:
+    """Put this package into one file: hundreds of small ones would be a request each."""
+    package = Path(llmops.__file__).parent
+    files = (file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            name = file.relative_to(package)
+            if name.parts[0] != "emulator":
+                archive.write(file, Path("llmops") / name)
 
 
 def _shard_name(name: str, shard: int) -> str:

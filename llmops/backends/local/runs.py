@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from llmops.backends.line_counts import LineCounts
+from llmops.backends.local.ahead import FinishedLine, FinishedLines
 from llmops.backends.local.loaded import LoadedFlow, LoadedFlows
-from llmops.backends.planned_lines import PlannedLine, identify_target, plan_lines, slug_of, takes_failed_lines
+from llmops.backends.planned_lines import (
+    PlannedLine,
+    identify_target,
+    plan_evaluation,
+    plan_lines,
+    slug_of,
+    takes_failed_lines,
+)
 from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
 from llmops.config.connections import identity
@@ -22,7 +30,7 @@ from llmops.config.images import with_digests, with_places
 from llmops.core.documents import to_json
 from llmops.core.latency import summarize_latency
 from llmops.engine.cache import ENGINE_VERSION, LineCache, StoredLine, line_key
-from llmops.engine.lines import LineRunner, Task
+from llmops.engine.lines import LineRunner, Task, run_all
 from llmops.engine.loop import Loop
 from llmops.engine.models import ModelServices
 from llmops.errors import LlmopsError, UsageError
@@ -30,6 +38,8 @@ from llmops.records import Line, LineError, ModelCalls, RunRecord
 
 AGGREGATION_TIMEOUT_S = 3600.0
 MISSES_SHOWN = 5
+AHEAD = 8
+"""Lines for each line in flight that an evaluation may be behind the run which it evaluates."""
 MOST_ROWS_RESAMPLED = 5000
 
 
@@ -149,6 +159,8 @@ class _Job:
     _unmeasured: int = 0
     _asked: int = 0
     _in_flight: set[str] = field(default_factory=set)
+    _unmeasured_ahead: set[str] = field(default_factory=set)
+    _followers: list[FinishedLines] = field(default_factory=list)
     _started_at: str = ""
 
     def __post_init__(self) -> None:
@@ -166,6 +178,9 @@ class _Job:
         except BaseException:
             self.record.cancel()
             raise
+        finally:
+            for follower in self._followers:
+                follower.end()
         self.record.set_result(outcome)
         return outcome
 
@@ -177,7 +192,7 @@ class _Job:
         return self._recorded() or await self._execute()
 
     async def _await_target(self) -> RunRecord | LlmopsError | None:
-        """Wait for the run to evaluate; meanwhile load the evaluation flow if that run really runs."""
+        """Wait for the run to evaluate; if it really runs, load the evaluation flow and evaluate what is finished."""
         if not isinstance(self.target, _Job):
             return self.target
         working = asyncio.ensure_future(self.target.works.wait())
@@ -185,8 +200,44 @@ class _Job:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         working.cancel()
         if not self.target.record.done():
+            lines = self.target.follow(self.request.concurrency)
             await (await self._runner()).worker()
+            if not self.runs.services.runs_again:
+                await self._run_ahead(lines)
         return await self.target.record
+
+    def follow(self, takers: int) -> FinishedLines:
+        """Return where lines will be found as they finish."""
+        lines = FinishedLines(most=AHEAD * takers, takers=takers)
+        self._followers.append(lines)
+        return lines
+
+    async def _run_ahead(self, lines: FinishedLines) -> None:
+        """Measure lines of the target while it runs, into the cache; what comes of them is counted afterwards."""
+        runner = await self._runner()
+
+        async def feed() -> None:
+            while (found := await lines.take()) is not None:
+                for planned in plan_evaluation(self.request, *found):
+                    await self._run_one_ahead(runner, self._with_key(planned))
+
+        await run_all(feed() for _ in range(self.request.concurrency))
+
+    async def _run_one_ahead(self, runner: LineRunner, planned: PlannedLine) -> None:
+        if planned.error or planned.key in self._in_flight or self.runs.cache.find([planned.key]):
+            return
+        self._in_flight.add(planned.key)
+        line = await runner.attempt(self._task(planned), final=False)
+        self._in_flight.discard(planned.key)
+        if line is None:
+            return  # its worker died; after the run it has another try
+        self._store(planned.key, line)
+        if not line.is_final:
+            self._unmeasured_ahead.add(planned.key)
+
+    def _store(self, key: str, line: StoredLine) -> None:
+        self.runs.cache.store(key, line)
+        self._asked += 1
 
     def _recorded(self) -> RunRecord | None:
         """Return the record of an earlier invocation if every line of it was measured."""
@@ -258,37 +309,44 @@ class _Job:
 
     def _planned(self) -> Iterator[PlannedLine]:
         """Yield every line of the request with the key of its answer in the cache."""
-        for planned in plan_lines(self.request, self._target, self.runs.lines):
-            inputs = with_digests(planned.inputs, self._folder)
-            key = "" if planned.error else line_key(self._identity, inputs, planned.repeat)
-            yield planned._replace(key=key)
+        return map(self._with_key, plan_lines(self.request, self._target, self.runs.lines))
+
+    def _with_key(self, planned: PlannedLine) -> PlannedLine:
+        if planned.error:
+            return planned
+        inputs = with_digests(planned.inputs, self._folder)
+        return planned._replace(key=line_key(self._identity, inputs, planned.repeat))
+
+    def _task(self, planned: PlannedLine) -> Task[PlannedLine]:
+        return Task(tag=planned, inputs=with_places(planned.inputs, self._folder), repeat=planned.repeat)
 
     @property
     def _folder(self) -> Path:
         """The folder that paths of images in the rows are relative to."""
         return self.request.data.parent
 
-    def missing(self) -> Iterator[Task[str]]:
+    def missing(self) -> Iterator[Task[PlannedLine]]:
         """Yield what no run before has measured, each line once, and count the others."""
         for planned in self._planned():
             if planned.error is not None:
                 self._count("unmeasured")
                 continue
             stored = self.runs.cache.find([planned.key]).get(planned.key)
-            if stored is not None and stored.is_final and not self.runs.services.runs_again:
+            is_known = stored is not None and (stored.is_final or planned.key in self._unmeasured_ahead)
+            if stored is not None and is_known and not self.runs.services.runs_again:
                 self._count(stored.status)
             elif planned.key in self._in_flight:
                 self._count("completed")
             else:
                 self._in_flight.add(planned.key)
-                inputs = with_places(planned.inputs, self._folder)
-                yield Task(tag=planned.key, inputs=inputs, repeat=planned.repeat)
+                yield self._task(planned)
 
-    def _finished(self, key: str, line: StoredLine) -> None:
-        self.runs.cache.store(key, line)
-        self._in_flight.discard(key)
-        self._asked += 1
+    def _finished(self, planned: PlannedLine, line: StoredLine) -> None:
+        self._store(planned.key, line)
+        self._in_flight.discard(planned.key)
         self._count(line.status)
+        for follower in self._followers:
+            follower.offer(FinishedLine(planned.data, _as_line(planned, line)))
 
     def _count(self, status: str) -> None:
         self._done += 1
@@ -320,18 +378,7 @@ class _Job:
                     where=f"{self.request.label}: row {planned.row}",
                     fix="Run the same command again; it runs what is missing.",
                 )
-            yield Line(
-                row=planned.row,
-                repeat=planned.repeat,
-                status=stored.status,
-                inputs=planned.inputs,
-                outputs=stored.outputs,
-                error=LineError(**stored.error) if stored.error else None,
-                duration_s=stored.duration_s,
-                tokens=stored.tokens,
-                cost_usd=stored.cost_usd,
-                aggregation_inputs=stored.aggregation_inputs,
-            )
+            yield _as_line(planned, stored)
 
     def _write_lines(self) -> LineCounts:
         counts = LineCounts()
@@ -464,7 +511,22 @@ def _append(columns: dict[str, list[Any]], values: Mapping[str, Any]) -> None:
         columns.setdefault(name, []).append(value)
 
 
-def _chain(first: Task[str], rest: Iterator[Task[str]]) -> Iterator[Task[str]]:
+def _as_line(planned: PlannedLine, stored: StoredLine) -> Line:
+    return Line(
+        row=planned.row,
+        repeat=planned.repeat,
+        status=stored.status,
+        inputs=planned.inputs,
+        outputs=stored.outputs,
+        error=LineError(**stored.error) if stored.error else None,
+        duration_s=stored.duration_s,
+        tokens=stored.tokens,
+        cost_usd=stored.cost_usd,
+        aggregation_inputs=stored.aggregation_inputs,
+    )
+
+
+def _chain(first: Task[PlannedLine], rest: Iterator[Task[PlannedLine]]) -> Iterator[Task[PlannedLine]]:
     yield first
     yield from rest
 

@@ -45,9 +45,9 @@ class Place:
         """As a new driver sees them."""
         return LocalEndpoints(self.root / ".llmops" / "endpoints", self.environment, self.env)
 
-    def register(self, flow: Path, *, entry: str = "", **overlay: Any) -> ModelRecord:
+    def register(self, flow: Path, *, source: str = "", **overlay: Any) -> ModelRecord:
         into = self.root / "packages" / str(len(list(self.root.glob("packages/*"))))
-        manifest = package(flow, into, entry=entry, **overlay)
+        manifest = package(flow, into, source=source, **overlay)
         return self.registry.register(into, name="echo", digest=manifest.digest, created_by="a test")
 
     def deploy(self, name: str, model: ModelRecord, *, capture_percent: int = 0, **settings: Any) -> None:
@@ -70,7 +70,7 @@ class Place:
 
     def deploy_plain(self, name: str, version: str = "one ", **settings: Any) -> None:
         """As `deploy_echo`, without prompt flow."""
-        model = self.register(plain_flow(self.root / version.strip(), version), entry="main.py:answer")
+        model = self.register(plain_flow(self.root / version.strip(), version), source="flows/plain/main.py:answer")
         self.deploy(name, model, **settings)
         self.wait_until(name, "healthy")
 

@@ -21,7 +21,7 @@ from llmops.config.model import Connection
 from llmops.core.endpoint import Lease, Window
 from llmops.errors import LeaseHeldError, LeaseLostError, UsageError
 from tests.backends.local.conftest import NAME, Place, wait_for
-from tests.backends.packages import echo_flow, greeter_flow, llm_flow
+from tests.backends.packages import echo_flow, greeter_flow, llm_flow, plain_flow
 
 STREAM = """\
 import os
@@ -315,6 +315,17 @@ def test_a_flow_that_does_not_load_fails_and_says_why(place: Place) -> None:
     assert (reply.status, reply.body["error"]["code"]) == (503, "DeploymentUnavailable")
 
 
+def test_a_deployment_that_hangs_while_it_loads_can_be_deleted(place: Place) -> None:
+    flow = plain_flow(place.root)
+    (flow / "main.py").write_text("import time\ntime.sleep(600)\n" + (flow / "main.py").read_text())
+    place.deploy("first", place.register(flow, source="flows/plain/main.py:answer"))
+    folder = place.endpoints.places(NAME).folder
+    wait_for(lambda: bool(list(folder.glob("deployments/*/run-*/flow"))))
+    place.endpoints.delete_deployment(NAME, "first")
+    assert place.endpoints.stored(NAME).deployments == {}
+    assert list(folder.glob("deployments/*")) == []
+
+
 def test_a_changed_copy_of_a_package_is_not_started(place: Place) -> None:
     place.deploy_echo("first")
     place.endpoints.stop(NAME)
@@ -343,13 +354,22 @@ def test_what_overlays_nodes_where_a_version_was_judged_overlays_them_where_it_s
     assert (answer.status, bool(answer.outputs and answer.outputs["summary"])) == (200, True)
 
 
+def test_a_function_that_is_named_by_its_module_is_served(place: Place) -> None:
+    place.deploy("first", place.register(plain_flow(place.root), source="flows.plain.main:answer"))
+    place.wait_until("first", "healthy")
+    assert place.ask("hello", deployment="first")["answer"] == "one hello"
+
+
 def test_a_version_serves_with_the_init_and_in_the_python_that_it_was_judged_with(place: Place) -> None:
     own = place.root / "own-python"
     own.write_text(f'#!/bin/sh\nSTARTED_BY=own exec {sys.executable} "$@"\n')
     own.chmod(0o755)
     flow = greeter_flow(place.root)
     place.deploy(
-        "first", place.register(flow, entry="main.py:Greeter", init={"greeting": "Good day,"}, python="own-python")
+        "first",
+        place.register(
+            flow, source="flows/greeter/main.py:Greeter", init={"greeting": "Good day,"}, python="own-python"
+        ),
     )
     place.wait_until("first", "healthy")
     reply = place.ask("Ana", deployment="first")

@@ -81,6 +81,25 @@ def test_tangos_interval_is_where_its_test_turns() -> None:
 
 
 @pytest.mark.slow
+def test_rows_that_each_have_chances_of_their_own_are_no_more_often_taken_for_better() -> None:
+    """Exact chances of a wrong pass for fixed rows whose mean difference is the limit; one row may always lose."""
+    n, limit, chooser = 20, -0.1, np.random.default_rng(4)
+    passes = [(g, h) for g in range(n + 1) for h in range(n + 1 - g) if paired_above(Pairs(g, h, n), limit) <= 0.05]
+    for _ in range(40):
+        gains, losses = (chooser.dirichlet((0.3, 0.3, 0.6), n) * chooser.choice([0.2, 1.0])).T[:2]
+        losses *= (gains.sum() - n * limit) / losses.sum()
+        if (gains + losses).max() > 1.0:
+            continue
+        chances = np.zeros((n + 1, n + 1))
+        chances[0, 0] = 1.0
+        for gain, loss in zip(gains, losses, strict=True):
+            moved = chances * (1.0 - gain - loss)
+            moved[1:] += chances[:-1] * gain
+            moved[:, 1:] += chances[:, :-1] * loss
+            chances = moved
+        assert sum(chances[place] for place in passes) <= 0.05
+
+
 def test_between_the_points_of_the_grid_the_chance_is_at_most_two_percent_larger() -> None:
     counts = [Pairs(gains, losses, n) for n in (30, 90) for gains in range(0, 14, 2) for losses in range(8)]
     for pairs, limit in itertools.product(counts, (-0.08, -0.02, 0.03)):

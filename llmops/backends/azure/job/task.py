@@ -13,7 +13,7 @@ from llmops.records import FlowRef, Record
 
 TASK = "task.json"
 PROJECT = "project"
-DRIVER = "driver"
+DRIVER = "driver.zip"
 LINES = "lines.jsonl"
 RUN = "run.json"
 

@@ -41,7 +41,7 @@ def find_python(manifest: Manifest, package: Path, settings: ServingSettings, st
     if not manifest.requirements:
         raise UsageError.of("python: auto, but the package pins no requirements", where=manifest.flow.path)
     # Paths in the requirements are relative to the flow's folder.
-    requirements = package / manifest.project / manifest.flow.path / "llmops-serving-requirements.txt"
+    requirements = package / manifest.project / manifest.folder / "llmops-serving-requirements.txt"
     pinned = (package / manifest.requirements).read_text(encoding="utf-8")
     requirements.write_text(pinned + _further(pinned, manifest.flow_kind), encoding="utf-8")
     environments = Environments(folder=state / "environments", env=os.environ)

@@ -251,7 +251,7 @@ class Runtime:
         copy_package(package, run, manifest)
         project = run / manifest.project
         settings = read_settings(wanted.settings, wanted.name)
-        folder = project / manifest.flow.path
+        folder = project / manifest.folder
         return ServingSpec(
             code=self._code,
             kind=manifest.flow_kind,

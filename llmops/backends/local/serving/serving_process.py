@@ -105,9 +105,11 @@ class ServingProcess:
         try:
             hello = await asyncio.wait_for(_greet(process, spec), LOAD_TIMEOUT_S)
         except asyncio.TimeoutError as error:
+            _kill_session(process)
             await _end(process, pump)
             raise ProcessDiedError(f"it did not listen within {LOAD_TIMEOUT_S:g} s") from error
         except BaseException:
+            _kill_session(process)  # it answers nobody yet, and one that hangs while it loads does not see its pipe end
             await _end(process, pump)
             raise
         if hello.get("op") == "listening":
