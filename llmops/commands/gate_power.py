@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from llmops.commands.context import Context
+from llmops.commands.preparation import locate_data
 from llmops.config.data import describe
 from llmops.config.layers import Options, layer
 from llmops.config.load import find_root, load_project, pick_experiments
@@ -56,9 +57,10 @@ def gate_power(*, context: Context, experiment: str, flags: Options, json_output
     """
     project = load_project(find_root(context.folder))
     pick_experiments(project, [experiment])
-    chosen = layer(project, experiment, env=context.env, flags=flags).experiment
-    path = chosen.datasets[chosen.dataset].path
-    rows = describe(project.root / path, label=path).rows
+    selection = layer(project, experiment, env=context.env, flags=flags)
+    chosen = selection.experiment
+    data = locate_data(project, selection, context.env)
+    rows = describe(data, label=chosen.datasets[chosen.dataset].path).rows
     plans = [plan for threshold in chosen.gate.thresholds for plan in _plans(chosen, threshold, rows)]
     if json_output:
         context.write(json.dumps({"rows": rows, "plans": [asdict(plan) for plan in plans]}, indent=2))

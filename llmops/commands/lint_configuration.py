@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from llmops.config.data import DataSummary, describe, read_rows
+from llmops.config.data import DataSummary, describe, is_registered, read_rows
 from llmops.config.layers import Selection, layer
 from llmops.config.load import load_project, locate
 from llmops.config.model import Evaluator, Experiment, Project
@@ -192,6 +192,8 @@ class _Linter:
 
     def _check_dataset(self, name: str, sound: _Sound) -> Iterator[Finding]:
         path = self.experiment.datasets[name].path
+        if is_registered(path):
+            return  # it is in a workspace, and lint asks nobody
         try:
             summary = describe(self.project.root / path, label=path)
         except UsageError as error:

@@ -55,7 +55,7 @@ def prepare(project: Project, selection: Selection, env: Mapping[str, str], *, n
     experiment, environment = with_builtins(selection.experiment), selection.environment
     collector = _Problems()
     tree = WorkingTree(project.root)
-    data = collector.attempt(lambda: _locate_data(project, selection, env))
+    data = collector.attempt(lambda: locate_data(project, selection, env))
     summary = collector.attempt(lambda: describe(data, label=_data_path(experiment))) if data else None
     flow = collector.attempt(lambda: read_source(tree, experiment))
     evaluators = {
@@ -122,8 +122,12 @@ def _data_path(experiment: Experiment) -> str:
     return experiment.datasets[experiment.dataset].path
 
 
-def _locate_data(project: Project, selection: Selection, env: Mapping[str, str]) -> Path:
-    """Return the file of the data set; one that is registered elsewhere is fetched."""
+def locate_data(project: Project, selection: Selection, env: Mapping[str, str]) -> Path:
+    """Return the file of the chosen data set; one that is registered elsewhere is fetched.
+
+    Raises:
+        UsageError: the environment's backend knows no registered data, or there is no such data.
+    """
     path = _data_path(selection.experiment)
     if is_registered(path):
         return fetch_data(selection.environment, project.state, env, path)

@@ -102,6 +102,11 @@ def test_a_correct_project_has_no_finding_and_exits_with_0(project: TinyProject)
     assert project.run("lint") == (0, "Nothing to report.\n", "")
 
 
+def test_a_registered_data_set_is_left_to_its_workspace(project: TinyProject) -> None:
+    project.replace(MOOD, "path: data/moods.jsonl", "path: azureml:moods:3")
+    assert found(project, "LL809") == []
+
+
 def test_an_error_exits_with_2_and_says_place_code_message_and_fix(project: TinyProject) -> None:
     project.replace(FLOW, "${judge.output}", "${juge.output}")
     answer = project.run("lint")

@@ -103,7 +103,7 @@ def test_what_a_run_is_called_is_kept_with_it(project: TinyProject, key: str) ->
     assert [named[key] for named in shown["names"]] == [value]
 
 
-@pytest.mark.parametrize("key", sorted(KEYS.elsewhere))
+@pytest.mark.parametrize("key", sorted({*KEYS.elsewhere, "resources"}))
 def test_a_key_for_the_cloud_is_said_to_do_nothing_here(project: TinyProject, key: str) -> None:
     value: Any = {"instance_type": "large"} if key == "resources" else "something"
     _, err = run(project, **{key: value})
@@ -112,4 +112,4 @@ def test_a_key_for_the_cloud_is_said_to_do_nothing_here(project: TinyProject, ke
 
 def test_no_key_is_left_out_of_these_tests() -> None:
     named = {"name", "display_name", "description", "tags", "properties", "init", "run", "$schema"}
-    assert set(KEYS.all) == {*CASES, *named, *KEYS.elsewhere}
+    assert set(KEYS.all) == {*CASES, *named, *KEYS.elsewhere, "resources"}

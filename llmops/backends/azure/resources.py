@@ -173,7 +173,7 @@ def version_of(body: Document) -> str:
 
 def flow_place(manifest: Manifest) -> str:
     """Name the flow's folder in the package."""
-    return posixpath.join(manifest.project, manifest.flow.path)
+    return posixpath.join(manifest.project, manifest.folder)
 
 
 def autoscale(serving: AzureServing, *, target: str, name: str, location: str) -> Document:
