@@ -171,11 +171,6 @@ def version_of(body: Document) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def flow_place(manifest: Manifest) -> str:
-    """Name the flow's folder in the package."""
-    return posixpath.join(manifest.project, manifest.folder)
-
-
 def autoscale(serving: AzureServing, *, target: str, name: str, location: str) -> Document:
     """Describe how a deployment scales (assumed: `Microsoft.Insights/autoscalesettings`, 2022-10-01)."""
     rules = serving.autoscale
