@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 from collections.abc import Mapping
 from typing import Any
 
 from llmops.backends.azure.arm import Document
 from llmops.backends.azure.serving import PYTHON_IMAGE, RUNTIME, AzureServing
 from llmops.backends.azure.settings import AzureSettings
-from llmops.releases import Manifest, ModelRecord
+from llmops.releases import ModelRecord
 
 ENDPOINT_VERSION = "2022-02-01-preview"
 DEPLOYMENT_VERSION = "2023-04-01-preview"
