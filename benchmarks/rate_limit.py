@@ -27,7 +27,7 @@ class Case(NamedTuple):
     concurrency: int
 
 
-CASES = (Case(200, 20, 200, 16), Case(200, 20, 10, 16), Case(400, 40, 200, 64), Case(40, 4, 50, 32))
+CASES = (Case(200, 20, 200, 16), Case(200, 20, 10, 16), Case(200, 40, 200, 64), Case(40, 4, 50, 32))
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmops.commands.context import Context
 from llmops.commands.host_report import outcome_of
-from llmops.commands.recorded import find_missing, find_verdicts
+from llmops.commands.recorded import find_missing, find_verdicts, project_at_hand, redacted
 from llmops.errors import ExitCode, LlmopsError, UsageError, first_to_report
 from llmops.hosts.host import Annotation, Env
 from llmops.hosts.pull_request import PullRequest, State
@@ -52,7 +52,8 @@ def comment(
     """
     if not _KEY.fullmatch(key):
         raise UsageError.of("not a key", where="--key", found=repr(key), expected="letters, digits, '.', '_' and '-'")
-    found = find_verdicts(verdict, expected=expected)
+    project = project_at_hand(context.folder)
+    found = [redacted(one, project) for one in find_verdicts(verdict, expected=expected)]
     missing = find_missing(found, expected)
     verdicts = [one.verdict for one in found]
     finished = _finished_run(context)

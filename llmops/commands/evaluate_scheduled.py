@@ -20,9 +20,12 @@ from llmops.config.load import find_root, load_project, pick_experiments
 from llmops.config.model import Project
 from llmops.errors import ExitCode, Problem, UsageError, first_to_report
 from llmops.history.entry import Subject
+from llmops.hosts.detect import NONE
+from llmops.hosts.host import Annotation
 from llmops.hosts.identity import identify
 from llmops.records import write_text
 from llmops.reports import history_page
+from llmops.reports.plain_text import defuse_log_commands, show_line
 from llmops.reports.scheduled import WORDS, broken_limits, describe_limit, describe_subject, render_overview
 
 PAGE = "history.html"
@@ -89,7 +92,7 @@ def evaluate_scheduled(
         context.write(_to_json(measured, page, troubles))
         return exit_code
     for one in troubles:
-        context.say(f"warning: {one.sentence}")
+        _warn(context, one)
     context.write(f"History: {page}{'' if is_kept else ' (nothing was recorded)'}")
     _tell_host(context, project, measured, overview, exit_code)
     return exit_code
@@ -180,6 +183,15 @@ def _is_rehearsal(context: Context) -> bool:
 
     main = (read_event(context.env.get("GITHUB_EVENT_PATH", "")).get("repository") or {}).get("default_branch")
     return bool(main) and context.env.get("GITHUB_REF") != f"refs/heads/{main}"
+
+
+def _warn(context: Context, trouble: Trouble) -> None:
+    if context.host is NONE:
+        context.say(f"warning: {trouble.sentence}")
+        return
+    message = defuse_log_commands(show_line(trouble.sentence, 1_000))
+    title = "Not all of the scheduled evaluation was kept or told"
+    context.command(context.host.annotate(Annotation(level="warning", title=title, message=message)))
 
 
 def _describe(found: Measurement) -> str:

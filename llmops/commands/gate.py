@@ -21,6 +21,7 @@ from llmops.evaluators.slices import read_slices, slice_columns
 from llmops.evaluators.verdict import Case, decide
 from llmops.records import EvaluationRecord, VerdictRecord
 from llmops.reports import console
+from llmops.reports.redaction import redact
 
 
 def gate(
@@ -60,6 +61,8 @@ def gate(
     )
     with open_runs(selection.environment, project.state, context.env, context.say) as runs:
         verdict = decide(project.state, case, runs.lines)
+    if selection.experiment.redact:
+        verdict = redact(verdict)
     _show(context, verdict, project.state / "verdicts" / f"{verdict.id}.json", output, json_output=json_output)
     return verdict.exit_code
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from llmops.config.model import NAME
+from llmops.config.load import find_root, load_project
+from llmops.config.model import NAME, Project
 from llmops.errors import UsageError
 from llmops.records import VerdictRecord, read_record
+from llmops.reports.redaction import redact
 from llmops.reports.write import FILE_NAMES
 
 MOST_VERDICTS = 1_000
@@ -57,6 +59,20 @@ def _read(file: Path) -> VerdictRecord:
     if not re.fullmatch(NAME, verdict.experiment):
         raise UsageError.of("not an experiment's name", where=str(file), expected=f"a name that matches {NAME}")
     return verdict
+
+
+def project_at_hand(folder: Path) -> Project | None:
+    """Read the project's configuration; a job that only reports has none."""
+    try:
+        return load_project(find_root(folder))
+    except UsageError:
+        return None
+
+
+def redacted(found: Found, project: Project | None) -> Found:
+    """Leave out what rows say, where the experiment's configuration asks for it."""
+    experiment = project.experiments.get(found.verdict.experiment) if project else None
+    return found._replace(verdict=redact(found.verdict)) if experiment and experiment.redact else found
 
 
 def find_missing(found: Sequence[Found], expected: Sequence[str] | None) -> Sequence[str]:

@@ -9,14 +9,12 @@ from typing import Any
 
 from llmops.commands.context import Context
 from llmops.commands.host_report import add_summaries, annotate_verdicts, outcome_of, set_outputs
-from llmops.commands.recorded import Found, find_missing, find_verdicts
-from llmops.config.load import find_root, load_project
+from llmops.commands.recorded import Found, find_missing, find_verdicts, project_at_hand, redacted
 from llmops.config.model import Project
 from llmops.errors import ExitCode, Problem, UsageError, first_to_report, near_match
 from llmops.records import write_text
 from llmops.reports import console
 from llmops.reports.plain_text import show_line
-from llmops.reports.redaction import redact
 from llmops.reports.write import FORMATS, Format, write_reports
 
 OVERVIEW = "overview.md"
@@ -54,8 +52,8 @@ def report(
         UsageError: no readable verdict there, an unknown format, or a folder that cannot be written.
     """
     chosen = _choose_formats(formats)
-    project = _project_here(context)
-    found = [_redacted(one, project) for one in find_verdicts(verdict, expected=expected)]
+    project = project_at_hand(context.folder)
+    found = [redacted(one, project) for one in find_verdicts(verdict, expected=expected)]
     missing = find_missing(found, expected)
     written = [_write(one, output, chosen, is_single=len(found) == 1) for one in found]
     if json_output:
@@ -69,19 +67,6 @@ def report(
 def _worst(found: Sequence[Found], missing: Sequence[str]) -> ExitCode:
     codes = [ExitCode(one.verdict.exit_code) for one in found]
     return first_to_report([*codes, *([ExitCode.INCONCLUSIVE] if missing else [])])
-
-
-def _project_here(context: Context) -> Project | None:
-    """Read the project's configuration, for the lines of its limits; a job that only reports has none."""
-    try:
-        return load_project(find_root(context.folder))
-    except UsageError:
-        return None
-
-
-def _redacted(found: Found, project: Project | None) -> Found:
-    experiment = project.experiments.get(found.verdict.experiment) if project else None
-    return found._replace(verdict=redact(found.verdict)) if experiment and experiment.redact else found
 
 
 def _write(found: Found, output: Path | None, formats: Sequence[Format], *, is_single: bool) -> dict[str, str]:

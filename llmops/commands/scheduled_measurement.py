@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmops.backends.registry import Delivery, open_runs
 from llmops.commands.baselines import Baseline
-from llmops.commands.check import Check
+from llmops.commands.check import Check, with_past
 from llmops.commands.context import Context
 from llmops.commands.preparation import Prepared
 from llmops.commands.releasing import Release, judge_of
@@ -66,7 +66,8 @@ def measure_flow(context: Context, prepared: Prepared, occasion: Occasion) -> Me
         use = ModelUse(budget=prepared.experiment.budget, occasion=occasion.name)
         with open_runs(prepared.environment, prepared.project.state, context.env, context.say, use) as runs:
             baseline = Baseline(source=None, reason=_ALONE)
-            return Check(context=context, prepared=prepared, baseline=baseline, runs=runs).decide()
+            verdict = Check(context=context, prepared=prepared, baseline=baseline, runs=runs).decide()
+        return with_past(verdict, prepared.project)
 
     return _conclude(context, prepared, "flow", occasion, decide)
 

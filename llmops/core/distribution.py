@@ -40,12 +40,12 @@ def distribute(name: str, candidate: Sequence[float], baseline: Sequence[float] 
         name: `evaluator.output`.
         candidate, baseline: a number per row, NaN where there is none; None without a baseline.
     """
-    ours, theirs = _count(candidate), _count(baseline or ())
-    values = sorted({*ours, *theirs})
+    ours, theirs = _finite(candidate), _finite(baseline or ())
+    values = {*ours, *theirs}
     if not values:
         return None
     is_discrete = len(values) <= DISTINCT
-    edges = values if is_discrete else _edges(values[0], values[-1])
+    edges = sorted(values) if is_discrete else _edges(min(values), max(values))
     spread = _per_value if is_discrete else _per_bin
     return Distribution(
         name=name,
@@ -53,13 +53,13 @@ def distribute(name: str, candidate: Sequence[float], baseline: Sequence[float] 
         is_discrete=is_discrete,
         candidate=spread(ours, edges),
         baseline=() if baseline is None else spread(theirs, edges),
-        missing=len(candidate) - ours.total(),
-        baseline_missing=0 if baseline is None else len(baseline) - theirs.total(),
+        missing=len(candidate) - len(ours),
+        baseline_missing=0 if baseline is None else len(baseline) - len(theirs),
     )
 
 
-def _count(scores: Sequence[float]) -> Counter[float]:
-    return Counter(score + 0.0 for score in scores if math.isfinite(score))
+def _finite(scores: Sequence[float]) -> list[float]:
+    return list(filter(math.isfinite, scores))
 
 
 def _edges(low: float, high: float) -> list[float]:
@@ -67,13 +67,15 @@ def _edges(low: float, high: float) -> list[float]:
     return [low * (1 - at / BINS) + high * (at / BINS) for at in range(BINS)] + [high]
 
 
-def _per_value(counts: Counter[float], edges: Sequence[float]) -> list[int]:
+def _per_value(scores: Sequence[float], edges: Sequence[float]) -> list[int]:
+    counts = Counter(scores)
     return [counts[value] for value in edges]
 
 
-def _per_bin(counts: Counter[float], edges: Sequence[float]) -> list[int]:
-    low, width = edges[0], edges[-1] / BINS - edges[0] / BINS
-    found = [0] * BINS
-    for value, number in counts.items():
-        found[min(BINS - 1, int(value / width - low / width))] += number
+def _per_bin(scores: Sequence[float], edges: Sequence[float]) -> list[int]:
+    width = edges[-1] / BINS - edges[0] / BINS
+    shift = edges[0] / width
+    counts = Counter([int(score / width - shift) for score in scores])
+    found = [counts[at] for at in range(BINS)]
+    found[-1] += sum(number for at, number in counts.items() if at >= BINS)
     return found

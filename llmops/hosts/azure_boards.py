@@ -16,7 +16,7 @@ from llmops.errors import BackendError, TransientError, UsageError
 from llmops.hosts.azure_pull_request import VERSION, open_client, who_am_i
 from llmops.hosts.host import Env
 from llmops.hosts.issues import Change, Text
-from llmops.hosts.rest import RestClient
+from llmops.hosts.rest import RestClient, StaleError
 
 PATCH_TYPE = "application/json-patch+json"
 PER_REQUEST = 200
@@ -65,19 +65,25 @@ class AzureBoards:
 
     def update(self, *, key: str, text: Text) -> Change:
         """See `Issues.update`."""
-        found = self._find(key)
-        if not found:
-            return "none"
-        self._close_doubles(found)
-        return self._patch(found[0], {_DESCRIPTION: _description(key, text)}, "updated")
+        return self._change(key, {_DESCRIPTION: _description(key, text)}, "updated")
 
     def close(self, *, key: str, text: Text) -> Change:
         """See `Issues.close`."""
-        found = self._find(key)
-        if not found:
-            return "none"
-        self._close_doubles(found)
-        return self._patch(found[0], {_DESCRIPTION: _description(key, text), _STATE: self._done_state()}, "closed")
+        return self._change(key, {_DESCRIPTION: _description(key, text), _STATE: self._done_state()}, "closed")
+
+    def _change(self, key: str, fields: Mapping[str, str], done: Change) -> Change:
+        for attempt in range(1, _ATTEMPTS + 1):
+            found = self._find(key)
+            if not found:
+                return "none"
+            try:
+                self._close_doubles(found)
+                return self._patch(found[0], fields, done)
+            except StaleError:
+                # A person wrote meanwhile: look at what it says now, and keep it but for what is ours.
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError
 
     def _close_doubles(self, found: Sequence[Mapping[str, Any]]) -> None:
         for double in found[1:]:

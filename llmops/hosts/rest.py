@@ -18,8 +18,13 @@ ATTEMPTS = 4
 LONGEST_WAIT_S = 60.0
 """A service that asks for more patience than this is given up."""
 
+_STALE = 412
 _LIMITED = (429, 503)
 _MAY_PASS = (500, 502, 503, 504)
+
+
+class StaleError(BackendError):
+    """Somebody changed meanwhile what a call rests on; nothing was done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +93,7 @@ class RestClient:
 
         Raises:
             TransientError: it failed in a way that may pass, and a repetition is not safe or did not help.
+            StaleError: what the call rests on has changed.
             BackendError: the service refused.
         """
         repeats = method != "POST" if is_safe is None else is_safe
@@ -111,7 +117,8 @@ class RestClient:
                     return _read(response, self._base_url)
                 is_limited = _is_limited(response)
                 if not is_limited and response.status_code not in _MAY_PASS:
-                    raise BackendError.of(f"{method} was refused", where=url, found=_describe(response))
+                    kind = StaleError if response.status_code == _STALE else BackendError
+                    raise kind.of(f"{method} was refused", where=url, found=_describe(response))
                 failure, wait_s = _describe(response), _wait_s(response, attempt)
                 may_repeat = is_limited or repeats
             if not may_repeat or attempt == ATTEMPTS or wait_s > LONGEST_WAIT_S:

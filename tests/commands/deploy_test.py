@@ -30,6 +30,18 @@ def test_a_second_deploy_of_the_same_version_says_already_so_and_writes_no_recor
     assert len(shop.rollouts()) == 1
 
 
+def test_a_deploy_that_could_not_look_does_not_say_that_all_is_so_already(shop: Shop) -> None:
+    shop.register()
+    shop.deploy()
+    calls = len(shop.backend.calls)
+    shop.deploy()
+    methods = [call.method for call in shop.backend.calls[calls:]]
+    shop.faults = [Fault(at=methods.index("observe"), kind="fail-for-good")]
+    assert shop.deploy() == 4
+    assert "already" not in shop.out[-1]
+    assert "the backend refuses observe" in shop.out[-1]
+
+
 def test_a_dry_run_shows_the_steps_that_a_deploy_takes_and_changes_nothing(shop: Shop) -> None:
     shop.register()
     assert shop.deploy(dry_run=True) == 0

@@ -10,11 +10,14 @@ import pytest
 
 from llmops.backends.fake import Behaviour
 from llmops.backends.protocols import Answer
-from llmops.commands.evaluate_scheduled import evaluate_scheduled
+from llmops.commands.evaluate_scheduled import _is_rehearsal, evaluate_scheduled
 from llmops.config.layers import Options
 from llmops.errors import UsageError
 from llmops.history.entry import HistoryEntry, read_entries
 from tests.commands.shop import Shop
+from tests.hosts.surroundings import build_context
+
+pytestmark = pytest.mark.slow
 
 
 def run(shop: Shop, *, occasion: str = "monday", environment: str | None = "dev", **options: Any) -> int:
@@ -138,6 +141,32 @@ def test_an_endpoint_that_answers_nobody_is_an_error_and_no_verdict(shop: Shop) 
     assert run(shop) == 4
     (entry,) = (entry for entry in history(shop) if entry.subject == "endpoint")
     assert (entry.outcome, entry.error, entry.metrics) == ("error", "the endpoint answers nobody", ())
+
+
+def test_a_history_that_cannot_be_kept_is_an_error_and_loses_no_report(shop: Shop) -> None:
+    path = "config/environments/dev.yaml"
+    text = (shop.project.root / path).read_text(encoding="utf-8")
+    shop.project.write(path, text + "history: {store: branch, remote: nowhere}\n")
+    assert run(shop, json_output=True) == 2
+    shown = json.loads(shop.out[-1])
+    assert [one["outcome"] for one in shown["measurements"]] == ["pass"]
+    assert "the history of environment 'dev' could not be kept" in shown["problems"][0]
+    assert Path(shown["measurements"][0]["reports"]["html"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("event", "ref", "is_rehearsal"),
+    [
+        ("workflow_dispatch", "refs/heads/feature", True),
+        ("workflow_dispatch", "refs/heads/main", False),
+        ("schedule", "refs/heads/main", False),
+    ],
+)
+def test_a_run_for_another_branch_is_a_rehearsal(tmp_path: Path, event: str, ref: str, *, is_rehearsal: bool) -> None:
+    document = tmp_path / "event.json"
+    document.write_text(json.dumps({"repository": {"default_branch": "main"}}), encoding="utf-8")
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_EVENT_NAME": event, "GITHUB_EVENT_PATH": str(document), "GITHUB_REF": ref}
+    assert _is_rehearsal(build_context(tmp_path, env=env)) == is_rehearsal
 
 
 def test_a_dry_run_measures_and_records_nothing(shop: Shop) -> None:

@@ -62,7 +62,10 @@ def test_the_corpus_has_at_least_forty_flows() -> None:
 
 def test_every_key_of_promptflows_run_schema_is_known_to_run_files(workshop: Workshop) -> None:
     python = workshop.cached("promptflow", "requirements/promptflow.txt")
-    script = "from promptflow._sdk.schemas._run import RunSchema as R; print(*R._declared_fields)"
+    script = (
+        "from promptflow._sdk.schemas._run import RunSchema\n"
+        "print(*(field.data_key or name for name, field in RunSchema._declared_fields.items()))"
+    )
     listed = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert set(listed) - set(KEYS.all) == set()
     assert len(listed) > 15

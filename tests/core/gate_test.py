@@ -298,6 +298,17 @@ def test_many_limits_need_more_evidence_to_fail_and_no_more_to_pass() -> None:
     assert {one.outcome for one in others} == {"pass"}
 
 
+@pytest.mark.parametrize(("critical", "expected"), [(True, "fail"), (False, "inconclusive")])
+def test_a_critical_limit_has_a_share_of_the_error_that_others_do_not_weaken(
+    *, critical: bool, expected: FindingOutcome
+) -> None:
+    others = [Threshold(metric="quality.accuracy", min=0.01) for _ in range(9)]
+    limits = Gate(thresholds=[Threshold(metric="accuracy", min=0.78, critical=critical), *others], confidence=0.95)
+    first = findings(limits, [RIGHT] * 68 + [WRONG] * 32)[0]
+    assert first.outcome == expected
+    assert first.p_adjusted == pytest.approx((first.p_fail or 0.0) * (2 if critical else 10))
+
+
 def test_where_looks_may_follow_the_first_one_already_pays_for_them() -> None:
     rows: Sequence[Row] = [RIGHT] * 92 + [WRONG] * 8
     assert verdict(gate(min=0.85), rows) == "pass"

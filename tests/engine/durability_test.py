@@ -37,7 +37,7 @@ def test_a_driver_that_is_ended_half_way_runs_only_the_missing_lines_next_time(
     process = project.start("check", "--concurrency", "5")
     wait_for(lambda: len(list(tmp_path.glob("marks*"))) == 5)
     stored = project.root / ".llmops/cache.sqlite-wal"
-    wait_for(lambda: stored.exists() and count_stored(project) == 5)
+    wait_for(lambda: stored.exists() and count_stored(project) == 10)  # five lines, and what the evaluator said of each
     kill(process, sent)
     assert process.returncode == (-9 if sent == signal.SIGKILL else 130)
     assert project.run("runs", "list").code == 0

@@ -17,6 +17,8 @@ from llmops.errors import BackendError, UsageError
 from llmops.history.blob import BlobStore, open_blob_store
 from llmops.history.stores import Surroundings
 
+pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("history-blob")]
+
 _NUMBERS = itertools.count(1)
 Open = Callable[..., BlobStore]
 

@@ -224,14 +224,25 @@ def test_a_type_of_work_item_that_the_process_does_not_have_is_said() -> None:
             boards.open(key=KEY, title="tiny fails", text=TEXT, labels=[])
 
 
-def test_a_person_who_changes_the_item_meanwhile_is_not_overwritten() -> None:
+CHANGED = Reply(412, {"message": "VS403208: The work item has been changed."})
+
+
+def test_an_item_that_a_person_changes_meanwhile_is_looked_at_again() -> None:
     with serve(AzureRepos()) as service:
         assert isinstance(service, AzureRepos)
         place = OnAzure(service)
         place.rival()
-        service.items[0]["rev"] = 5
-        service.items[0]["fields"]["System.Rev"] = 5
-        service.trouble = [None, None, None, None, Reply(412, {"message": "VS403208: The work item has been changed."})]
+        service.trouble = [None, None, None, None, CHANGED]
+        assert place.client().update(key=KEY, text=LATER) == "updated"
+        assert "it still fails" in place.texts()[0]
+
+
+def test_an_item_that_is_changed_all_the_time_is_left_alone() -> None:
+    with serve(AzureRepos()) as service:
+        assert isinstance(service, AzureRepos)
+        place = OnAzure(service)
+        place.rival()
+        service.trouble = [None, None, None, None, CHANGED] * 3
         with pytest.raises(BackendError, match="status 412"):
             place.client().update(key=KEY, text=LATER)
         assert place.texts() == ["from another job"]

@@ -16,6 +16,7 @@ from llmops.backends.azure.settings import PROVIDER
 from llmops.backends.packages import MANIFEST
 from llmops.backends.protocols import DeploymentRequest
 from llmops.errors import LlmopsError, Problem, near_match
+from llmops.flows.overlay import chosen_body, lay_over
 from llmops.records import read_record
 from llmops.releases import Manifest
 
@@ -162,17 +163,15 @@ def _concerns(usage: Mapping[str, Any], family: str) -> bool:
 
 
 def _uses(request: DeploymentRequest) -> Iterator[tuple[str, str, str]]:
-    """Yield where, connection and model deployment of the flow's LLM nodes, as the version's variants choose them."""
+    """Yield where, connection and model deployment of the flow's LLM nodes, as the version has them."""
     manifest = read_record(request.package / MANIFEST, Manifest)
     if manifest.flow_kind != "dag":
         return
     path = request.package / manifest.project / manifest.flow.path / manifest.definition
     definition = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
+    lay_over(definition, manifest.flow.variants, manifest.flow.nodes, where=manifest.flow.path)
     for node in definition.get("nodes", []):
-        choices = (definition.get("node_variants") or {}).get(node["name"])
-        if choices and node.get("use_variants"):
-            variant = manifest.flow.variants.get(node["name"], choices.get("default_variant_id"))
-            node = {**node, **choices["variants"][variant]["node"]}  # noqa: PLW2901 the node as it will run
-        deployment = (node.get("inputs") or {}).get("deployment_name")
-        if isinstance(node.get("connection"), str) and isinstance(deployment, str) and "${" not in deployment:
-            yield f"{manifest.flow.path}: node '{node['name']}'", node["connection"], deployment
+        body = chosen_body(definition, node)
+        deployment = (body.get("inputs") or {}).get("deployment_name")
+        if isinstance(body.get("connection"), str) and isinstance(deployment, str) and "${" not in deployment:
+            yield f"{manifest.flow.path}: node '{node['name']}'", body["connection"], deployment

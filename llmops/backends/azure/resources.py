@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 from collections.abc import Mapping
 from typing import Any
 
 from llmops.backends.azure.arm import Document
 from llmops.backends.azure.serving import PYTHON_IMAGE, RUNTIME, AzureServing
 from llmops.backends.azure.settings import AzureSettings
-from llmops.releases import Manifest, ModelRecord
+from llmops.releases import ModelRecord
 
 ENDPOINT_VERSION = "2022-02-01-preview"
 DEPLOYMENT_VERSION = "2023-04-01-preview"
@@ -169,11 +168,6 @@ def dockerfile(serving: AzureServing) -> str:
 def version_of(body: Document) -> str:
     """Name a version by its content, so that the same definition is one version."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def flow_place(manifest: Manifest) -> str:
-    """Name the flow's folder in the package."""
-    return posixpath.join(manifest.project, manifest.flow.path)
 
 
 def autoscale(serving: AzureServing, *, target: str, name: str, location: str) -> Document:

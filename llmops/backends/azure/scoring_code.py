@@ -8,12 +8,11 @@ from pathlib import Path
 from llmops.engine.fork_server import WORKER_FOLDER
 
 _SCRIPT = Path(__file__).with_name("score") / "score.py"
-_WORKER_FILES = ("__init__.py", "callable_flow.py", "surroundings.py")
 
 
 def files() -> Mapping[str, bytes]:
     """Return the files, by their names: the script, and the worker's own view of a callable."""
-    worker = {f"_llmops_worker/{name}": (WORKER_FOLDER / name).read_bytes() for name in _WORKER_FILES}
+    worker = {f"_llmops_worker/{path.name}": path.read_bytes() for path in sorted(WORKER_FOLDER.glob("*.py"))}
     return {"score.py": _SCRIPT.read_bytes(), **worker}
 
 

@@ -2,7 +2,7 @@
 
 MLmodel       names the flow's definition, so that the runtime finds it wherever it is in the package
 package/      the package, byte for byte
-served/       only for a version with chosen variants: the project again, with those variants as the defaults
+served/       only for a version with variants or `nodes`: the project again, with a definition that says so itself
 
 Source of the way through `MLmodel`: `promptflow.core._serving.extension.default_extension`, 1.18.5.
 """
@@ -18,6 +18,7 @@ import yaml
 
 from llmops.backends.packages import copy_package
 from llmops.errors import UsageError
+from llmops.flows.overlay import lay_over
 from llmops.releases import Manifest
 
 PACKAGE = "package"
@@ -36,24 +37,31 @@ def stage(package: Path, manifest: Manifest, into: Path) -> None:
         package: verified.
         manifest: of the package.
         into: a folder that does not exist.
+
+    Raises:
+        UsageError: the flow's class needs arguments, which the image of prompt flow does not hand on.
     """
     copy_package(package, into / PACKAGE, manifest)
     if manifest.flow_kind == "callable":
         return
-    entry = posixpath.join(PACKAGE, manifest.project, manifest.flow.path, manifest.definition)
-    if manifest.flow.variants:
+    if manifest.flow.init:
+        raise UsageError.of(
+            "prompt flow's serving image gives a class no arguments",
+            where=f"{manifest.flow.path}: init",
+            found=", ".join(manifest.flow.init),
+            fix="Give them defaults in the class, or make the flow a plain Python callable.",
+        )
+    entry = posixpath.join(PACKAGE, manifest.project, manifest.source)
+    if manifest.flow.variants or manifest.flow.nodes:
         entry = entry.replace(PACKAGE, _SERVED, 1)
         shutil.copytree(into / PACKAGE / manifest.project, into / _SERVED / manifest.project)
-        _choose_variants(into / entry, manifest)
+        _write_overlaid(into / entry, manifest)
     described = {"flavors": {"promptflow": {"version": manifest.versions.get("promptflow-core", ""), "entry": entry}}}
     (into / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
 
 
-def _choose_variants(path: Path, manifest: Manifest) -> None:
+def _write_overlaid(path: Path, manifest: Manifest) -> None:
+    flow = manifest.flow
     definition: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    for node, variant in manifest.flow.variants.items():
-        choices = (definition.get("node_variants") or {}).get(node)
-        if choices is None:
-            raise UsageError.of(f"the flow has no variants of '{node}'", where=manifest.flow.path)
-        choices["default_variant_id"] = variant
+    lay_over(definition, flow.variants, flow.nodes, where=flow.path)
     path.write_text(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True), encoding="utf-8")

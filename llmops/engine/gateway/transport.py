@@ -28,7 +28,7 @@ CONNECT_S = 30.0
 SILENCE_S = 600.0
 """How long a service may take for its next byte."""
 _CHUNK = 65536
-_FAREWELL_S = 1.0
+_FAREWELL_S = 0.2
 
 
 class TransportError(Exception):

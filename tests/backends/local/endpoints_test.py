@@ -152,9 +152,10 @@ def test_copies_to_the_mirror_count_in_its_window(pair: Place) -> None:
 
 def test_a_request_without_an_answer_waits_in_the_window_until_it_has_one(pair: Place) -> None:
     start = pair.endpoints.now()
+    pair.endpoints.update_endpoint(NAME, mirror={"second": 100})
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(pair.ask, "sleep:2")
-        wait_for(lambda: len(_window(pair, "first", start).waiting_s) == 1)
+        wait_for(lambda: [len(_window(pair, one, start).waiting_s) for one in ("first", "second")] == [1, 1])
         assert _window(pair, "first", start).requests == 0
         asked.result()
     assert (_window(pair, "first", start).requests, _window(pair, "first", start).waiting_s) == (1, [])

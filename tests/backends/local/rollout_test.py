@@ -129,7 +129,7 @@ def test_a_version_with_another_output_is_refused_before_anything_is_made(servin
     [
         pytest.param("assert question != 'live'; return question[::-1]", "failed", id="fails"),
         pytest.param("time.sleep(4 * (question == 'live')); return question[::-1]", "latency", id="slow"),
-        pytest.param("time.sleep(60 * (question == 'live')); return ''", "had no answer after 6 s", id="never-ends"),
+        pytest.param(f"time.sleep(60 * (question == 'live')); {REVERSES}", "had no answer after 6 s", id="never-ends"),
     ],
 )
 def test_a_version_that_is_bad_at_live_requests_only_is_caught_in_its_first_step(

@@ -24,13 +24,13 @@ def init() -> None:
     root = _package(Path(os.environ.get("AZUREML_MODEL_DIR", ".")))
     manifest = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
     project = root / manifest["project"]
-    folder = project / manifest["flow"]["path"]
+    folder = project / manifest["flow"]["path"] if manifest["definition"] else project
     paths = [str(folder), *(str(project / name) for name in manifest.get("import_roots", []))]
     message = {
         "folder": str(folder),
         "paths": list(dict.fromkeys(paths)),
         "entry": manifest["entry"],
-        "init": {},
+        "init": manifest["flow"].get("init", {}),
         "environment_variables": {},
         "connections": {},
     }
