@@ -16,13 +16,14 @@ HOSTS = ({"GITHUB_ACTIONS": "true"}, {"TF_BUILD": "True"})
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> TinyProject:
-    """A project whose flow answers with commands for both systems, and prints them."""
+    """A project whose flow answers with commands for both systems, and prints them; it has run once."""
     project = make_project(tmp_path_factory.mktemp("attacked"))
     answer = "flows/answer/answer.py"
     code = (project.root / answer).read_text(encoding="utf-8")
     attack = f'print("::error::printed"); return "::set-output name=a::b\\\\r::error::c\\\\n{ATTACK}"'
     project.write(answer, re.sub(r"return question\[::-1\]", lambda _: attack, code))
     project.rows("question 1")
+    assert project.run("run", "tiny").code == 0
     return project
 
 
