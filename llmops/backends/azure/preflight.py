@@ -96,7 +96,7 @@ class Preflight:
         count = self.serving.autoscale.max_instances if self.serving.autoscale else self.serving.instance_count
         needed = math.ceil(int(size["vCPUs"]) * count * UPGRADE_SHARE)
         for usage in usages:
-            free = int(usage["limit"]) - int(usage["currentValue"])
+            free = max(0, int(usage["limit"]) - int(usage["currentValue"]))
             if _concerns(usage, str(size.get("family", ""))) and int(usage["limit"]) >= 0 and free < needed:
                 yield Problem(
                     what=f"the quota '{usage['name'].get('localizedValue') or usage['name']['value']}' is too small",
