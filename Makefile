@@ -54,7 +54,7 @@ test-pythons:
 
 test-azure:
 	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv .venv-azure azure
-	@.venv-azure/bin/python -m pytest tests/azure $(PYTEST_ARGS)
+	@.venv-azure/bin/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup tests/azure $(PYTEST_ARGS)
 
 test-azure-full:
 	@$(MAKE) --no-print-directory test-azure PYTEST_ARGS="--full $(PYTEST_ARGS)"
