@@ -104,18 +104,23 @@ def test_a_request_that_goes_wrong_once_costs_nothing_but_time(tried: tuple[str,
 def test_a_service_that_is_gone_is_a_clear_error_and_the_same_command_goes_on(
     tried: tuple[str, Rehearsal], extent: Extent
 ) -> None:
+    """How often a command looks differs from run to run, so the last points may lie behind its end: then it is done."""
     name, rehearsal = tried
     scenario, faults = SCENARIOS[name], rehearsal.emulator.cloud.faults
+    codes = set()
     for at in extent.pick(range(_count(scenario, rehearsal)), 1, name, most=10):
         scenario.prepare(rehearsal)
         faults.add(Fault(after=at, status=503, count=None))
         code = scenario.command(rehearsal)
         faults.remove()
-        assert code == 4, (f"{name}: gone at request {at}", rehearsal.said, rehearsal.out)
-        assert "503" in "".join([*rehearsal.said, *rehearsal.out])
-        rehearsal.let_lease_expire(scenario.environment)
-        assert scenario.command(rehearsal) == 0, rehearsal.said
+        codes.add(code)
+        if code:
+            assert code == 4, (f"{name}: gone at request {at}", rehearsal.said, rehearsal.out)
+            assert "503" in "".join([*rehearsal.said, *rehearsal.out])
+            rehearsal.let_lease_expire(scenario.environment)
+            assert scenario.command(rehearsal) == 0, rehearsal.said
         assert rehearsal.serving(scenario.environment) == scenario.serves
+    assert 4 in codes
 
 
 def test_nothing_but_azure_was_asked(emulator: Emulator) -> None:
