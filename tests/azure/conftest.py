@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -62,6 +62,18 @@ _NUMBERS = itertools.count(1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let `make test-azure-full` ask for everything."""
     parser.addoption("--full", action="store_true", help="try every fault at every request, and every kill")
+
+
+FAULTS: Mapping[str, Mapping[str, Any]] = {
+    "429": {"status": 429},
+    "429 with Retry-After": {"status": 429, "headers": {"Retry-After": "1"}},
+    "500": {"status": 500},
+    "503": {"status": 503},
+    "reset": {"effect": "reset"},
+    "time-out": {"effect": "hang", "delay_s": 0.2},
+    "lost answer": {"effect": "lose_answer"},
+}
+"""What may go wrong with one request, by name; arguments of `Fault`."""
 
 
 class Extent(NamedTuple):

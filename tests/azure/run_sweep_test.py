@@ -8,26 +8,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from llmops.backends.azure import session
 from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import Fault
-from tests.azure.conftest import Extent, unique
+from tests.azure.conftest import FAULTS, Extent, unique
 from tests.azure.workbench import Workbench, make_workbench
 from tests.projects import Answer
-
-FAULTS: Mapping[str, Mapping[str, Any]] = {
-    "429": {"status": 429},
-    "429 with Retry-After": {"status": 429, "headers": {"Retry-After": "1"}},
-    "500": {"status": 500},
-    "503": {"status": 503},
-    "reset": {"effect": "reset"},
-    "time-out": {"effect": "hang", "delay_s": 0.2},
-    "lost answer": {"effect": "lose_answer"},
-}
 
 
 class Scenario(NamedTuple):

@@ -12,19 +12,10 @@ import pytest
 
 from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import Fault
-from tests.azure.conftest import Extent
+from tests.azure.conftest import FAULTS, Extent
 from tests.azure.rehearsal import Rehearsal, in_folder
 
 SAMPLED = {"register": 24, "deploy": 4, "promote": 3, "rollback": 2}
-FAULTS: Mapping[str, Mapping[str, Any]] = {
-    "429": {"status": 429},
-    "429 with Retry-After": {"status": 429, "headers": {"Retry-After": "1"}},
-    "500": {"status": 500},
-    "503": {"status": 503},
-    "reset": {"effect": "reset"},
-    "time-out": {"effect": "hang", "delay_s": 0.2},
-    "lost answer": {"effect": "lose_answer"},
-}
 
 
 class Scenario(NamedTuple):
