@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmops.backends.fake import Behaviour, Fault, FaultKind
@@ -13,6 +13,7 @@ from llmops.core.release_rules import Rollout, TrafficStep
 from llmops.core.rollout_state import read_state
 from tests.delivery.scenarios import Command, deploy, roll_back
 from tests.delivery.worlds import LEASE_S, RULES, World, digest_of, run_to_death
+from tests.properties import costly
 
 GOOD, FAILING_GATE, FAILING_LIVE, NEVER_HEALTHY = (1, 2, 3), 4, 5, 6
 LAST = 9
@@ -77,7 +78,6 @@ def play(world: World, act: Act) -> None:
 
 
 @given(st.lists(acts, min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_whatever_happened_one_command_brings_the_endpoint_to_one_version(history: list[Act]) -> None:
     world = make_world()
     for act in history:
@@ -97,7 +97,7 @@ def test_whatever_happened_one_command_brings_the_endpoint_to_one_version(histor
 
 
 @given(st.lists(acts, min_size=1, max_size=4), st.sampled_from([FAILING_GATE, FAILING_LIVE, NEVER_HEALTHY]))
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@costly(2)
 def test_whatever_happened_a_bad_version_never_stays(history: list[Act], bad: int) -> None:
     world = make_world()
     deploy(1, QUICK)(world.driver())
