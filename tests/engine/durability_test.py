@@ -72,21 +72,23 @@ def test_a_worker_that_dies_once_costs_nothing_but_time(project: TinyProject, tm
     assert project.check()[0] == 0
 
 
+@pytest.mark.slow
 def test_a_line_that_hangs_fails_after_its_time_and_the_others_run_again(project: TinyProject) -> None:
-    project.rows("sleep:60", *(f"sleep:0.{n}" for n in range(1, 6)))
-    code, verdict = project.check("--line-timeout-s", "3", "--concurrency", "6")
+    project.rows("sleep:600", *(f"sleep:0.{n}" for n in range(1, 6)))
+    code, verdict = project.check("--line-timeout-s", "12", "--concurrency", "6")
     assert (code, verdict["candidate"]["failed"]) == (10, 1)
     failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
-    assert failed["message"] == "no answer within 3 s (line_timeout_s)"
+    assert failed["message"] == "no answer within 12 s (line_timeout_s)"
 
 
+@pytest.mark.slow
 def test_a_line_that_freezes_its_process_fails_alone(project: TinyProject) -> None:
     """No other line of that process can be told from the guilty one, so each of them has another try, alone."""
-    project.rows("freeze:60", *(f"sleep:0.{n}" for n in range(1, 6)))
-    code, verdict = project.check("--line-timeout-s", "3", "--concurrency", "6")
+    project.rows("freeze:600", *(f"sleep:0.{n}" for n in range(1, 6)))
+    code, verdict = project.check("--line-timeout-s", "12", "--concurrency", "6")
     assert (code, verdict["candidate"]["failed"], verdict["candidate"]["scored"]) == (10, 1, 5)
     failed = next(line["error"] for line in lines(project) if line["status"] == "failed")
-    assert failed["message"] == "no answer within 3 s (line_timeout_s)"
+    assert failed["message"] == "no answer within 12 s (line_timeout_s)"
 
 
 def test_a_line_that_needs_more_memory_than_there_is_fails_alone(project: TinyProject) -> None:
