@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmops.backends.fake import Behaviour, Fault, FaultKind
@@ -77,7 +77,18 @@ def play(world: World, act: Act) -> None:
     world.backend.clock.sleep(act.wait_s)
 
 
+NEXT = Act(version=1, fault=None, at=0, meanwhile=None, wait_s=0.0)
+
+
 @given(st.lists(acts, min_size=1, max_size=6))
+@example(
+    [
+        NEXT,
+        NEXT,
+        replace(NEXT, version=FAILING_GATE, fault="die-before", at=18, wait_s=61.0),
+        replace(NEXT, version=FAILING_GATE, fault="late", at=6, meanwhile=FAILING_LIVE),
+    ]
+)
 def test_whatever_happened_one_command_brings_the_endpoint_to_one_version(history: list[Act]) -> None:
     world = make_world()
     for act in history:
