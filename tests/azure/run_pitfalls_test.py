@@ -100,7 +100,9 @@ def test_a_metric_that_the_service_takes_for_its_own_never_passes_a_gate(bench: 
     bench.replace("flows/score/aggregate.py", "accuracy", "accuracy.completed")
     old, new = "accuracy: {score: correct, kind: proportion}", "accuracy.completed: {kind: opaque}"
     bench.replace("config/experiments/tiny.yaml", old, new)
-    bench.replace("config/experiments/tiny.yaml", "metric: accuracy, min: 0.8", "metric: quality.accuracy.completed, min: 0.0")
+    bench.replace(
+        "config/experiments/tiny.yaml", "metric: accuracy, min: 0.8", "metric: quality.accuracy.completed, min: 0.0"
+    )
     code, verdict = bench.check_on_azure("tiny")
     assert (code, verdict["outcome"]) == (11, "inconclusive")
     assert bench.call("check", "tiny", "--environment", "local").code == 0
