@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from llmops.emulator.errors import RefusalError, user_error
 from llmops.emulator.interpreter import clean_environment
 from llmops.emulator.locations import blob_path, data_path
+from llmops.emulator.threads import CanceledError, Cancellation, Threads
 from llmops.errors import LlmopsError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Jobs:
     """The jobs that this process executes."""
 
     cloud: Cloud
-    _canceled: dict[str, threading.Event] = field(default_factory=dict)
+    _threads: Threads = field(default_factory=Threads)
 
     def start(self, workspace: Workspace, name: str, fault: str = "") -> None:
         """Execute a submitted job on a thread of its own.
@@ -51,14 +51,15 @@ class Jobs:
             name: of the job; its document is in the store.
             fault: `fail_operation` or `stick_operation`; empty executes it.
         """
-        canceled = self._canceled[f"{workspace.guid}/{name}"] = threading.Event()
-        job = _Job(cloud=self.cloud, workspace=workspace, name=name, canceled=canceled, fault=fault)
-        threading.Thread(target=job.work, daemon=True).start()
+
+        def work(canceled: Cancellation) -> None:
+            _Job(cloud=self.cloud, workspace=workspace, name=name, canceled=canceled, fault=fault).work()
+
+        self._threads.start(f"{workspace.guid}/{name}", work)
 
     def cancel(self, workspace: Workspace, name: str) -> None:
         """Ask a job to end; one that has ended stays as it is."""
-        canceled = self._canceled.get(f"{workspace.guid}/{name}")
-        if canceled is None:
+        if not self._threads.knows(f"{workspace.guid}/{name}"):
             return
 
         def change(document: Document) -> None:
@@ -66,16 +67,11 @@ class Jobs:
                 document["properties"]["status"] = "CancelRequested"
 
         self.cloud.store.update(*workspace.key, "jobs", name, change=change)
-        canceled.set()
+        self._threads.cancel(f"{workspace.guid}/{name}")
 
     def close(self) -> None:
         """Ask all jobs to end."""
-        for canceled in self._canceled.values():
-            canceled.set()
-
-
-class _CanceledError(Exception):
-    """The job was canceled."""
+        self._threads.close()
 
 
 @dataclass
@@ -85,7 +81,7 @@ class _Job:
     cloud: Cloud
     workspace: Workspace
     name: str
-    canceled: threading.Event
+    canceled: Cancellation
     fault: str
     _logged: str | None = None
 
@@ -94,7 +90,7 @@ class _Job:
         folder = Path(tempfile.mkdtemp(prefix="job-", dir=self.cloud.folder))
         try:
             self._phases(folder)
-        except _CanceledError:
+        except CanceledError:
             self._enter("Canceled")
         except RefusalError as error:
             self._write_log(error.message)
@@ -110,7 +106,7 @@ class _Job:
             self._wait()
             self._enter(phase)
         if self.fault == "stick_operation":
-            self.canceled.wait()
+            self.canceled.wait_for(None)
         self._wait()
         if self.fault:
             raise user_error("The compute could not be prepared.")
@@ -123,8 +119,7 @@ class _Job:
         self._enter("Completed" if code == 0 else "Failed")
 
     def _wait(self) -> None:
-        if self.canceled.wait(self.cloud.settings.run_phase_s):
-            raise _CanceledError
+        self.canceled.wait_for(self.cloud.settings.run_phase_s)
 
     @property
     def _asked(self) -> Mapping[str, Any]:
@@ -190,8 +185,7 @@ class _Job:
 
     def _await(self, child: subprocess.Popen[bytes], log: Path) -> None:
         while child.poll() is None:
-            if self.canceled.wait(_POLL_S):
-                raise _CanceledError
+            self.canceled.wait_for(_POLL_S)
             self._write_log(log.read_text("utf-8", "replace"))
 
     def _environment(self, asked: Mapping[str, Any]) -> dict[str, str]:
@@ -222,8 +216,8 @@ class _Job:
         self._logged = text
 
     def _enter(self, status: str) -> None:
-        if self.canceled.is_set() and status not in _ENDED:
-            raise _CanceledError
+        if status not in _ENDED:
+            self.canceled.require_unset()
 
         def change(document: Document) -> None:
             document["properties"]["status"] = status

@@ -17,6 +17,7 @@ from llmops.emulator.clock import timestamp
 from llmops.emulator.errors import RefusalError, user_error
 from llmops.emulator.execution import FlowRun, LineOutcome, RunFailedError, Sources, execute
 from llmops.emulator.locations import data_path
+from llmops.emulator.threads import CanceledError, Cancellation, Threads
 from llmops.errors import LlmopsError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Runs:
     """The runs that this process executes."""
 
     cloud: Cloud
-    _canceled: dict[str, threading.Event] = field(default_factory=dict)
+    _threads: Threads = field(default_factory=Threads)
 
     def start(self, workspace: Workspace, run: str, fault: str = "") -> None:
         """Execute a submitted run on a thread of its own.
@@ -47,14 +48,15 @@ class Runs:
             run: its id; its document is in the store.
             fault: `fail_operation` or `stick_operation`; empty executes it.
         """
-        canceled = self._canceled[f"{workspace.guid}/{run}"] = threading.Event()
-        job = _Job(cloud=self.cloud, workspace=workspace, run=run, canceled=canceled, fault=fault)
-        threading.Thread(target=job.work, daemon=True).start()
+
+        def work(canceled: Cancellation) -> None:
+            _Run(cloud=self.cloud, workspace=workspace, run=run, canceled=canceled, fault=fault).work()
+
+        self._threads.start(f"{workspace.guid}/{run}", work)
 
     def cancel(self, workspace: Workspace, run: str) -> None:
         """Ask a run to end; one that has ended stays as it is."""
-        canceled = self._canceled.get(f"{workspace.guid}/{run}")
-        if canceled is None:
+        if not self._threads.knows(f"{workspace.guid}/{run}"):
             return
 
         def change(document: Document) -> None:
@@ -62,26 +64,21 @@ class Runs:
                 document["metadata"]["status"] = "CancelRequested"
 
         self.cloud.store.update(*workspace.key, "runs", run, change=change)
-        canceled.set()
+        self._threads.cancel(f"{workspace.guid}/{run}")
 
     def close(self) -> None:
         """Ask all runs to end."""
-        for canceled in self._canceled.values():
-            canceled.set()
-
-
-class _CanceledError(Exception):
-    """The run was canceled."""
+        self._threads.close()
 
 
 @dataclass
-class _Job:
+class _Run:
     """One run on its thread."""
 
     cloud: Cloud
     workspace: Workspace
     run: str
-    canceled: threading.Event
+    canceled: Cancellation
     fault: str
     _lines: list[LineOutcome] = field(default_factory=list)
     _log: list[str] = field(default_factory=list)
@@ -93,7 +90,7 @@ class _Job:
         folder = Path(tempfile.mkdtemp(prefix="run-", dir=self.cloud.folder))
         try:
             self._phases(folder)
-        except _CanceledError:
+        except CanceledError:
             self._end("Canceled")
         except RunFailedError as error:
             self._fail(error.code, str(error))
@@ -108,7 +105,7 @@ class _Job:
         self._wait()
         self._enter("Preparing")
         if self.fault == "stick_operation":
-            self.canceled.wait()
+            self.canceled.wait_for(None)
         if self.fault:
             self._wait()
             raise RunFailedError("SystemError", "The compute session could not be prepared.")
@@ -124,8 +121,7 @@ class _Job:
         self._complete()
 
     def _wait(self) -> None:
-        if self.canceled.wait(self.cloud.settings.run_phase_s):
-            raise _CanceledError
+        self.canceled.wait_for(self.cloud.settings.run_phase_s)
 
     @property
     def _submitted(self) -> Mapping[str, Any]:
@@ -247,8 +243,7 @@ class _Job:
         self.cloud.store.put(*self.workspace.key, "run-metrics", self.run, document=document)
 
     def _complete(self) -> None:
-        if self.canceled.is_set():
-            raise _CanceledError
+        self.canceled.require_unset()
         region, workspace = self.cloud.settings.region, self.workspace.name
         place = f"azureml://locations/{region}/workspaces/{workspace}/data"
         outputs = {
@@ -274,8 +269,8 @@ class _Job:
         def change(document: Document) -> None:
             document["metadata"].update(status=status, **changes)
 
-        if self.canceled.is_set() and status in RUNNING:
-            raise _CanceledError
+        if status in RUNNING:
+            self.canceled.require_unset()
         self.cloud.store.update(*self.workspace.key, "runs", self.run, change=change)
         self._say(f"execution          INFO     The run is {status}.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,20 +114,34 @@ def test_the_variants_of_a_version_are_those_that_serve(delivery: Delivery, tmp_
 
 
 def test_live_requests_are_measured_by_deployment(delivery: Delivery, tmp_path: Path) -> None:
-    manifest = package(echo_flow(tmp_path), tmp_path / "package")
-    model = delivery.registry.register(tmp_path / "package", name="echo", digest=manifest.digest, created_by="t")
-    name = unique("measured")
-    delivery.endpoints.ensure_endpoint(name, tags={})
-    delivery.endpoints.create_deployment(
-        name, DeploymentRequest(name="first", model=model, package=tmp_path / "package")
-    )
-    _wait(delivery, name)
-    delivery.endpoints.update_endpoint(name, traffic={"first": 100})
+    name = _serve_echo(delivery, tmp_path)
     started = time.time()
     statuses = [delivery.endpoints.score(name, {"question": text}).status for text in ("a", "b", "raise:x")]
     window = delivery.endpoints.measure(name, start=started, end=time.time())["first"]
     assert (statuses, window.requests, window.errors) == ([200, 200, 424], 3, 1)
     assert set(window.latency_s) == {50, 95, 99}
+
+
+def test_an_error_of_what_stands_before_the_container_is_not_the_flows(
+    delivery: Delivery, tmp_path: Path, inject: Callable[..., None]
+) -> None:
+    name = _serve_echo(delivery, tmp_path)
+    inject(method="POST", path="/score$", status=500)
+    answer = delivery.endpoints.score(name, {"question": "a"})
+    assert (answer.status, "Injected fault: 500" in answer.text) == (503, True)
+    assert delivery.endpoints.score(name, {"question": "a"}).status == 200
+
+
+def _serve_echo(delivery: Delivery, folder: Path) -> str:
+    """Give a new endpoint one deployment with all traffic; return the endpoint's name."""
+    manifest = package(echo_flow(folder), folder / "package")
+    model = delivery.registry.register(folder / "package", name="echo", digest=manifest.digest, created_by="t")
+    name = unique("measured")
+    delivery.endpoints.ensure_endpoint(name, tags={})
+    delivery.endpoints.create_deployment(name, DeploymentRequest(name="first", model=model, package=folder / "package"))
+    _wait(delivery, name)
+    delivery.endpoints.update_endpoint(name, traffic={"first": 100})
+    return name
 
 
 def _wait(delivery: Delivery, endpoint: str) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from llmops.emulator.cloud import Workspace
 from llmops.emulator.emulator import Emulator
-from tests.azure.conftest import Requests, unique
+from tests.azure.conftest import GROUP, SUBSCRIPTION, Requests, unique
 from tests.azure.workbench import Workbench, make_workbench
 
 
@@ -268,6 +269,21 @@ def test_a_data_set_is_uploaded_once(bench: Workbench, requests: Requests) -> No
     bench.replace("flows/answer/answer.py", "return question[::-1]", "return question")
     bench.json("run", "tiny", "--environment", "dev")
     assert requests.statuses("PUT", "/data/llmops-rows/") == [201]
+
+
+def test_what_an_interrupted_upload_left_is_written_over(bench: Workbench, emulator: Emulator) -> None:
+    """The SDK looks at one file of a flow; where only others are there, it meets them with 409 and gives up."""
+    expected = bench.json("run", "tiny", "--environment", "dev")["lines_digest"]
+    blobs = emulator.cloud.blobs
+    before = Workspace(subscription=SUBSCRIPTION, resource_group=GROUP, name=bench.workspace)
+    (left,) = [name for name in blobs.names(before.container, "LocalUpload/") if name.endswith("flow.dag.yaml")]
+    after = Workspace(subscription=SUBSCRIPTION, resource_group=GROUP, name=unique("half"))
+    emulator.cloud.open_workspace(after)
+    blobs.write(after.container, left, b"inp")
+    bench.environment(workspace=after.name)
+    bench.replace("config/environments/dev.yaml", "busy_s: 1", "busy_s: 0")
+    bench.forget()
+    assert bench.json("run", "tiny", "--environment", "dev")["lines_digest"] == expected
 
 
 def test_a_secret_in_a_variable_does_not_leave_this_machine(bench: Workbench, requests: Requests) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -76,7 +75,9 @@ def tried(
 def _renew(bench: Workbench, scenario: Scenario) -> str:
     """Move the project to a workspace that nobody used, and forget what it knows."""
     workspace = unique("sweep")
-    bench.environment(workspace=workspace, runs=scenario.settings, poll_s=0.5)
+    # The SDK waits 15 s until it repeats a part of an upload, and for ever when a thread of an upload has died.
+    settings = f"call_timeout_s: 40, {scenario.settings}"
+    bench.environment(workspace=workspace, runs=settings, poll_s=0.5)
     if (bench.root / ".llmops").exists():
         bench.forget()
     return workspace
@@ -100,41 +101,43 @@ def _count_requests(emulator: Emulator, bench: Workbench, scenario: Scenario) ->
 def test_a_request_that_goes_wrong_once_makes_no_run_twice(
     tried: tuple[str, Workbench], emulator: Emulator, extent: Extent
 ) -> None:
-    """Lost answers are for --full: of an upload of a flow the SDK then meets its own file (409), which is not mended."""
     name, bench = tried
-    scenario = SCENARIOS[name]
-    kinds = [kind for kind in FAULTS if extent.is_full or kind != "lost answer"]
-    points = [(at, kind) for at in range(_count_requests(emulator, bench, scenario)) for kind in kinds]
+    scenario, problems = SCENARIOS[name], []
+    points = [(at, kind) for at in range(_count_requests(emulator, bench, scenario)) for kind in FAULTS]
     for at, kind in extent.pick(points, scenario.sampled, name):
         workspace = _renew(bench, scenario)
         emulator.cloud.faults.add(Fault(after=at, **FAULTS[kind]))
         answer = scenario.command(bench)
         emulator.cloud.faults.remove()
-        assert answer.code == 0, (f"{name}: {kind} at request {at}", answer.err)
         bench.forget()
         again = scenario.command(bench)
-        assert (again.code, count_runs(emulator, workspace)) == (0, scenario.runs), f"{name}: {kind} at {at}"
+        if (answer.code, again.code, count_runs(emulator, workspace)) != (0, 0, scenario.runs):
+            problems.append((kind, at, answer.err, again.err, count_runs(emulator, workspace)))
+    assert problems == []
 
 
 def test_a_service_that_is_gone_is_a_clear_error_and_the_same_command_goes_on(
     tried: tuple[str, Workbench], emulator: Emulator, extent: Extent
 ) -> None:
+    """How often a run is looked at differs, so the last points may lie behind a command's end: then it is done."""
     name, bench = tried
-    scenario = SCENARIOS[name]
-    # How often a run is looked at differs; in the first half of the requests there is always more to ask for.
-    for at in extent.pick(range(_count_requests(emulator, bench, scenario) // 2), scenario.gone, name, most=12):
+    scenario, codes = SCENARIOS[name], set()
+    count = _count_requests(emulator, bench, scenario)
+    for at in extent.pick(range(count if extent.is_full else count // 2), scenario.gone, name, most=12):
         workspace = _renew(bench, scenario)
         emulator.cloud.faults.add(Fault(after=at, status=503, count=None))
         answer = scenario.command(bench)
         emulator.cloud.faults.remove()
-        assert answer.code == 4, (f"{name}: gone at request {at}", answer.err, answer.out)
-        assert "503" in answer.err + answer.out
-        session._sessions.clear()  # a command is a process of its own, and MSAL refuses for a minute what was refused
-        again = scenario.command(bench)
-        assert again.code == 0, (f"{name}: gone at request {at}", again.err)
+        codes.add(answer.code)
+        if answer.code:
+            assert answer.code == 4, (f"{name}: gone at request {at}", answer.err, answer.out)
+            assert "503" in answer.err + answer.out
+            session._sessions.clear()  # a command is a process of its own, and MSAL refuses for a minute what was refused
+            again = scenario.command(bench)
+            assert again.code == 0, (f"{name}: gone at request {at}", again.err)
         assert count_runs(emulator, workspace) == scenario.runs
+    assert 4 in codes or not scenario.gone
 
 
-def test_nothing_but_azure_was_asked(emulator: Emulator, tmp_path: Path) -> None:
-    del tmp_path
+def test_nothing_but_azure_was_asked(emulator: Emulator) -> None:
     assert emulator.cloud.journal.refused() == []

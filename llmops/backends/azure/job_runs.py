@@ -13,7 +13,6 @@ import math
 import re
 import sys
 import tempfile
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -145,14 +144,18 @@ class JobRuns:
 
     def _read_log(self, name: str) -> str:
         def read() -> str:
+            import httpx
+
             details = self.session.ml.jobs._runs_operations.get_run_details(name)  # noqa: SLF001 `stream` prints
             address = (details.log_files or {}).get(_LOG)
             if not address:
                 return ""
-            with urllib.request.urlopen(address, timeout=60.0) as answer:
-                return str(answer.read().decode("utf-8", "replace"))
+            return httpx.get(address, timeout=60.0).raise_for_status().content.decode("utf-8", "replace")
 
-        return self._call(f"read the log of the job '{name}'", read)
+        try:
+            return self._call(f"read the log of the job '{name}'", read)
+        except NotThereError:
+            return ""  # it is named before its first line is written
 
     def _count_shards(self, work: Work, lines: int) -> int:
         """Divide many lines; nodes over all lines need them in one process."""

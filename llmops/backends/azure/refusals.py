@@ -15,6 +15,11 @@ from typing import Any
 from llmops.errors import BackendError, LlmopsError, TransientError, UsageError
 
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+_HALF_UPLOADED = "BlobAlreadyExists"
+"""Said to an upload that meets its own file, or one of an upload that was interrupted: the next one writes over both.
+
+Source: `azure.ai.ml._artifacts._blob_storage_helper`, 1.32.0, `check_blob_exists`.
+"""
 _CODE_LIMIT = 600
 _STATUS = re.compile(r"(?:Status code|Code): (\d{3})\b")
 _DENIED_FIX = (
@@ -85,9 +90,10 @@ def facts_of(error: BaseException) -> Facts:
         match = _STATUS.search(text)
         status = int(match[1]) if match else 0
     details = getattr(error, "error", None)
-    code = getattr(details, "code", None) or ""
+    code = getattr(details, "code", None) or getattr(error, "error_code", None) or ""
     message = getattr(details, "message", None) or getattr(error, "message", None) or text
-    return Facts(status=status, code=str(code), message=_shorten(str(message)), retry_after_s=_retry_after(response))
+    code = str(getattr(code, "value", code))  # storage gives a member of an enumeration
+    return Facts(status=status, code=code, message=_shorten(str(message)), retry_after_s=_retry_after(response))
 
 
 def translate(error: Exception, what: str) -> LlmopsError:
@@ -101,7 +107,7 @@ def translate(error: Exception, what: str) -> LlmopsError:
     if (kind := _by_class(error, what, facts)) is not None:
         return kind
     found = f"{facts.status or 'no status'} {facts.code}: {facts.message}".replace(" :", ":")
-    if facts.status in _PASSING:
+    if facts.status in _PASSING or facts.code == _HALF_UPLOADED:
         return TransientError.of(f"Azure could not {what}", found=found)
     if facts.status == http.HTTPStatus.CONFLICT and facts.code != "UserError":
         return BusyError.of(f"Azure could not {what}", found=found)

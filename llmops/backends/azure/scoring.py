@@ -28,6 +28,7 @@ _TEXT_LIMIT = 2000
 _ERROR = 400
 _UNAUTHORIZED = 401
 _CONTAINER_FAILED = 424
+_FRONT_FAILED, _UNAVAILABLE = 500, 503
 _NOT_THE_FLOW = frozenset({429, 502, 503, 504})
 _CONNECT_S = 20.0
 _CONNECTIONS = 256
@@ -126,7 +127,13 @@ def _answer(response: httpx.Response, request_id: str, duration_s: float) -> Ans
 
 
 def _status(response: httpx.Response) -> int:
-    """Tell the status that matters: 424 hides a container that is busy or was not reached, which is not the flow's."""
+    """Tell the status that matters: whether the flow failed, or it was not asked.
+
+    A container that fails is a 424: it hides one that is busy or was not reached; a 500 is of what stands before it.
+    Source: https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints
+    """
+    if response.status_code == _FRONT_FAILED:
+        return _UNAVAILABLE
     inner = response.headers.get("ms-azureml-model-error-statuscode", "")
     if response.status_code == _CONTAINER_FAILED and inner.isdecimal() and int(inner) in _NOT_THE_FLOW:
         return int(inner)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import llmops
 from llmops.core.documents import to_json
+from llmops.engine.children import end_child
 from llmops.engine.gateway.ledger import Entry, LedgerReader
 from llmops.engine.gateway.settings import GatewaySettings, Registration, Upstream
 from llmops.errors import BackendError
@@ -222,14 +223,7 @@ class GatewayProcess:
 
     def close(self) -> None:
         """End the child; closing twice is fine."""
-        if self._child.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._child.stdin.close()
-        try:
-            self._child.wait(_SHUTDOWN_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        end_child(self._child, _SHUTDOWN_S)
         self._log.close()
         self._ledger_file.close()
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, cast, final
 
 import llmops
+from llmops.engine.children import end_child
 from llmops.errors import BackendError, DeadlineError
 
 _SHUTDOWN_S = 5.0
@@ -107,14 +108,7 @@ class StandInProcess:
 
     def close(self) -> None:
         """End the child; closing twice is fine."""
-        if self._child.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._child.stdin.close()
-        try:
-            self._child.wait(_SHUTDOWN_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
+        end_child(self._child, _SHUTDOWN_S)
         if self._child.stdout is not None:
             self._child.stdout.close()
         self._log.close()
