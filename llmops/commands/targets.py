@@ -98,13 +98,13 @@ def target_of(project: Project, selection: Selection) -> Target:
     names = {"experiment": selection.experiment.name, "environment": selection.environment.name}
     pattern = selection.environment.endpoint
     filled = re.sub(r"\{(experiment|environment)\}", lambda match: names[match[1]], pattern)
-    name = re.sub(r"[^a-z0-9-]+", "-", filled.lower()).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", filled.lower()).strip("-")
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError.of(
             "not a name for an endpoint",
             where=f"environment '{selection.environment.name}': endpoint",
             found=f"'{name}'",
-            expected="3 to 32 characters: letters, digits and hyphens, with a letter first",
+            expected="3 to 32 characters: letters, digits and single hyphens, with a letter first",
             fix="Set `endpoint` in the environment's file.",
         )
     return Target(project=project, selection=selection, endpoint=name)

@@ -13,7 +13,7 @@ DeploymentStatus = Literal["creating", "healthy", "unhealthy", "failed", "deleti
 """creating: may become healthy; unhealthy: was created, does not answer; failed: will never become healthy."""
 
 TOTAL_PERCENT = 100
-NAME_PATTERN = "^[a-z][a-z0-9-]{1,30}[a-z0-9]$"
+NAME_PATTERN = "^[a-z](?:[a-z0-9]|-(?=[a-z0-9])){2,31}$"
 """Names of endpoints and deployments: what Azure Machine Learning allows, in lower case, so that they fit anywhere."""
 
 
@@ -112,7 +112,7 @@ def require_name(name: str) -> str:
         raise UsageError.of(
             "not a name for an endpoint or a deployment",
             found=f"'{name}'",
-            expected="3 to 32 lower-case letters, digits and hyphens, a letter first, no hyphen last",
+            expected="3 to 32 lower-case letters, digits and single hyphens, a letter first, no hyphen last",
         )
     return name
 

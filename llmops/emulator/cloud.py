@@ -152,6 +152,19 @@ class Call:
         """Scheme and host that the client used; what it is told to ask next must be reachable the same way."""
         return f"https://{self.request.host}"
 
+    @property
+    def account(self) -> str:
+        """The storage account as clients put it before `.blob.core.windows.net`.
+
+        A custom cloud has no host names below it, so there the account's place is spelled as a path.
+        """
+        name, host = self.cloud.blobs.account.name, self.request.host
+        return name if host.endswith((".azure.com", ".azureml.ms")) else f"{host}/{name}"
+
+    def blob_address(self, container: str, blob: str = "") -> str:
+        """Build the address of a container, or of a blob in it, as this client reaches it."""
+        return f"https://{self.account}.blob.core.windows.net/{container}/{blob}".rstrip("/")
+
     def key(self, *path: str) -> tuple[str, ...]:
         """Where a document of the workspace is in the store."""
         return (*self.workspace.key, *path)

@@ -54,7 +54,8 @@ class Fault:
         """Tell whether the rule is about this request."""
         if not fnmatch.fnmatchcase(request.method, self.method.upper()):
             return False
-        if self.permission and not fnmatch.fnmatchcase(permission_of(request).lower(), self.permission.lower()):
+        action = permission_of(request.method, request.path).lower()
+        if self.permission and not fnmatch.fnmatchcase(action, self.permission.lower()):
             return False
         return re.search(self.path, f"{request.host}{request.path}", re.IGNORECASE) is not None
 
@@ -74,27 +75,27 @@ _CODES = {
 }
 
 
-def permission_of(request: Request) -> str:
+def permission_of(method: str, path: str) -> str:
     """Name the action of Azure Resource Manager that a request needs; empty for other services.
 
     Source: https://learn.microsoft.com/azure/role-based-access-control/permissions/ai-machine-learning
     """
-    provider = re.search(r"/providers/(Microsoft\.[^/]+)/(.*)", request.path, re.IGNORECASE)
-    if provider is None:
+    _, provider, rest = path.rpartition("/providers/")
+    if not provider:
         return ""
-    parts = provider.group(2).strip("/").split("/")
-    kinds = "/".join([provider.group(1), *parts[::2]])
-    if request.method == "POST":
+    namespace, *parts = rest.strip("/").split("/")
+    kinds = "/".join([namespace, *parts[::2]])
+    if method == "POST":
         is_action = len(parts) % 2 == 1
         return f"{kinds}/action" if is_action else f"{kinds}/write"
-    verb = {"GET": "read", "HEAD": "read", "DELETE": "delete"}.get(request.method, "write")
+    verb = {"GET": "read", "HEAD": "read", "DELETE": "delete"}.get(method, "write")
     return f"{kinds}/{verb}"
 
 
 def _denied(request: Request) -> RefusalError:
-    scope = request.path.rstrip("/")
+    scope, action = request.path.rstrip("/"), permission_of(request.method, request.path)
     message = (
-        f"The client does not have authorization to perform action '{permission_of(request)}' over scope '{scope}' or "
+        f"The client does not have authorization to perform action '{action}' over scope '{scope}' or "
         "the scope is invalid. If access was recently granted, please refresh your credentials."
     )
     return RefusalError(403, "AuthorizationFailed", message)

@@ -6,8 +6,10 @@ import json
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from llmops.backends.azure.arm import Arm
 from llmops.backends.azure.session import open_session
 from llmops.backends.protocols import DeploymentRequest
 from llmops.backends.registry import open_delivery
@@ -84,7 +86,19 @@ def telemetry(port: str) -> dict[str, object]:
     return {"runs": len(session.call("list the runs", session.pf.runs.list))}
 
 
-TASKS = {"two-clouds": two_clouds, "own-cloud": own_cloud, "telemetry": telemetry}
+def no_tls(port: str) -> dict[str, object]:
+    """Ask an address that has no TLS."""
+    cloud = own(port)
+    plain = replace(cloud, resource_manager=cloud.resource_manager.replace("https", "http"))
+    arm = Arm(open_session(environment(port, plain), Path("state"), dict(os.environ)))
+    try:
+        arm.get(arm.path("models/m"), version="2023-08-01-preview", what="read the model 'm'")
+    except UsageError as error:
+        return {"error": str(error)}
+    return {"error": ""}
+
+
+TASKS = {"no-tls": no_tls, "two-clouds": two_clouds, "own-cloud": own_cloud, "telemetry": telemetry}
 
 if __name__ == "__main__":
     print(json.dumps(TASKS[sys.argv[1]](sys.argv[2])))  # noqa: T201

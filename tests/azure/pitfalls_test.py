@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,10 +23,11 @@ from llmops.backends.azure.session import AzureSession
 from llmops.backends.azure.settings import read_settings
 from llmops.backends.protocols import DeploymentRequest
 from llmops.delivery.package import verify_package
+from llmops.emulator.azurite_process import install_azurite
 from llmops.emulator.emulator import Emulator
 from llmops.errors import BackendError, DeadlineError, UsageError
 from llmops.releases import ModelRecord
-from tests.azure.conftest import Requests, environment, make_ml, set_traffic, unique
+from tests.azure.conftest import CERTIFICATES, SETTINGS, Requests, environment, make_ml, set_traffic, unique
 from tests.backends.packages import echo_flow, package
 
 CHILD = Path(__file__).with_name("pitfalls_child.py")
@@ -178,6 +179,50 @@ def test_a_version_that_went_to_other_content_is_left_to_it(
     del emulator
 
 
+def test_a_version_that_was_deleted_keeps_its_number(place: Place) -> None:
+    """Azure lists it no more and never gives its number again; the SDK counts on and is refused for ever."""
+    place.register("one ")
+    path = place.arm.path("models/echo/versions/1")
+    place.arm.send("DELETE", path, version="2023-08-01-preview", what="delete the version")
+    assert place.register("two ").version == "2"
+    naive = Model(name="echo", version="1", path=str(place.folder / "two"), type="custom_model")
+    with pytest.raises(HttpResponseError, match="cannot be recreated"):
+        place.naive.models.create_or_update(naive)
+
+
+def test_a_deployment_that_was_named_once_is_not_named_again(place: Place, requests: Requests) -> None:
+    """`invoke` of the SDK goes on naming it; see `test_invoke_remembers_a_deployment_that_was_named_once`."""
+    name = place.endpoint()
+    for deployment in ("second", None):
+        place.endpoints.score(name, {"question": "hi"}, deployment=deployment)
+    sent = [entry.headers.get("azureml-model-deployment") for entry in requests.all("POST", "/score")]
+    assert sent == ["second", None]
+
+
+def test_a_name_that_someone_else_has_in_the_region_is_an_error_that_says_so(
+    place: Place, emulator: Emulator, tmp_path: Path
+) -> None:
+    other, name = Place(emulator, tmp_path / "other"), place.endpoint()
+    with pytest.raises(BackendError, match="already taken in this region"):
+        other.endpoints.ensure_endpoint(name, tags={})
+    other.close()
+
+
+@pytest.mark.parametrize("name", ["ab", "two--dashes", "1abc"])
+def test_a_name_that_azure_does_not_take_is_refused_before_anything_is_sent(
+    place: Place, requests: Requests, name: str
+) -> None:
+    """The SDK lets two dashes through."""
+    with pytest.raises(UsageError):
+        place.endpoints.ensure_endpoint(name, tags={})
+    assert requests.all() == []
+
+
+def test_an_address_without_tls_is_refused_in_words(emulator: Emulator, tmp_path: Path) -> None:
+    done = _child("no-tls", emulator, tmp_path)
+    assert str(done["error"]).startswith("Azure cannot read the model 'm' without TLS")
+
+
 @pytest.mark.parametrize("is_list", [True, False])
 def test_an_unknown_model_is_none_whichever_way_azure_says_it(
     place: Place, settings: Callable[..., None], *, is_list: bool
@@ -239,6 +284,18 @@ def test_telemetry_is_off_without_anything_in_the_environment(emulator: Emulator
     assert emulator.cloud.journal.refused()[before:] == []
 
 
+def test_prompt_flow_left_alone_asks_hosts_that_are_not_azure(
+    root: Path, open_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """What `quiet` keeps from happening."""
+    script = install_azurite(root / ".cache", open_environment)
+    with Emulator(azurite=script, settings=SETTINGS, certificates=CERTIFICATES) as own:
+        loud = {"PF_HOME_DIRECTORY": str(tmp_path / "home")}
+        assert _child("telemetry", own, tmp_path, without=("APPLICATIONINSIGHTS_",), more=loud) == {"runs": 0}
+        asked = {one.target.partition(":")[0] for one in own.cloud.journal.refused()}
+    assert "dc.services.visualstudio.com" in asked
+
+
 class _Stale(AzureRegistry):
     """A registry whose first look at the versions is old."""
 
@@ -257,9 +314,15 @@ def _container(place: Place) -> str:
 
 
 def _child(
-    task: str, emulator: Emulator, folder: Path, *, proxy: bool = True, without: tuple[str, ...] = ()
+    task: str,
+    emulator: Emulator,
+    folder: Path,
+    *,
+    proxy: bool = True,
+    without: tuple[str, ...] = (),
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
-    env = {**os.environ, **emulator.environment()}
+    env = {**os.environ, **emulator.environment(), **(more or {})}
     env = {name: value for name, value in env.items() if not name.startswith(without or ("\0",))}
     if not proxy:
         env = {name: value for name, value in env.items() if not name.lower().endswith("_proxy")}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from llmops import __version__
 from llmops.backends.azure.refusals import NotThereError, RefusedError
 from llmops.backends.azure.session import AzureSession
-from llmops.errors import DeadlineError
+from llmops.errors import BackendError, DeadlineError
 
 if TYPE_CHECKING:
     from azure.mgmt.core import ARMPipelineClient
@@ -125,15 +125,21 @@ class Arm:
 
     def failure(self, what: str, operation: str, state: str) -> RefusedError:
         """Build the error of an operation that failed, with what Azure says of it."""
-        details: Document = {}
-        if operation:
-            details = (self.get(operation, version="", what=f"read why Azure could not {what}") or {}).get(
-                "error"
-            ) or {}
+        try:
+            details = self.reason(operation, what)
+        except BackendError:
+            details = {}  # that it failed is said without it
         code, message = str(details.get("code", "")), str(details.get("message", ""))
         error = RefusedError.of(f"Azure could not {what}", found=f"{code or state}: {message or 'no reason given'}")
         error.code = code
         return error
+
+    def reason(self, operation: str, what: str) -> Document:
+        """Read `code` and `message` of an operation that failed; empty when its address is, or when it says nothing."""
+        if not operation:
+            return {}
+        found = self.get(operation, version="", what=f"read why Azure could not {what}") or {}
+        return found.get("error") or {}
 
     def close(self) -> None:
         """Close the connections; they open again when they are needed."""

@@ -41,7 +41,8 @@ _CAUSES = (
         "See that the image exists and give the endpoint's identity the role AcrPull on its container registry.",
     ),
     _Cause(
-        r"(?:Storage ?Blob|blob).{0,80}(?:403|not authorized|AuthorizationPermissionMismatch|AuthorizationFailure)",
+        r"(?:Storage ?Blob|blob).{0,80}(?:403|not authorized)|AuthorizationPermissionMismatch|AuthorizationFailure\b"
+        r"|not authorized to perform this operation",
         "the endpoint's identity may not read the model's files",
         "Give it the role Storage Blob Data Reader on the workspace's storage account.",
     ),

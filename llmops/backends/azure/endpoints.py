@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmops.backends.azure import resources, scoring_code
 from llmops.backends.azure.arm import Arm, Document, operation_of, state_of
@@ -28,6 +28,8 @@ from llmops.core.endpoint import Deployment, DeploymentStatus, Endpoint, Lease, 
 from llmops.errors import BackendError, Problem, TransientError, UsageError
 from llmops.records import read_record
 from llmops.releases import Manifest
+
+T = TypeVar("T")
 
 WORKSPACE_VERSION = "2024-10-01-preview"
 AUTOSCALE_VERSION = "2022-10-01"
@@ -368,16 +370,20 @@ class AzureEndpoints:
         return self._reasons[key]
 
     def _diagnose(self, endpoint: str, found: Document) -> str:
-        name = found["name"]
-        details: Document = {}
-        try:
-            if operation := operation_of(found):
-                what = f"read why the deployment '{name}' failed"
-                details = (self.arm.get(operation, version="", what=what) or {}).get("error") or {}
-            logs = [self._log(endpoint, name, kind, _LOG_LINES) for kind in ("InferenceServer", "StorageInitializer")]
-        except BackendError as error:
-            return f"why is not known: {error.problems[0].what}"
-        return diagnose(str(details.get("code", "")), str(details.get("message", "")), *logs)
+        name, refused = found["name"], []
+
+        def look(work: Callable[[], T], nothing: T) -> T:
+            try:
+                return work()
+            except BackendError as error:
+                refused.append(error.problems[0].what)
+                return nothing
+
+        details: Document = look(lambda: self.arm.reason(operation_of(found), f"make the deployment '{name}'"), {})
+        container = look(lambda: self._log(endpoint, name, "InferenceServer", _LOG_LINES), "")
+        storage = look(lambda: self._log(endpoint, name, "StorageInitializer", _LOG_LINES), "")
+        said = diagnose(str(details.get("code", "")), str(details.get("message", "")), container, storage)
+        return "; ".join([said, *dict.fromkeys(refused)])
 
     def _log(self, endpoint: str, deployment: str, kind: str, lines: int) -> str:
         path, what = f"{self._path(endpoint, deployment)}/getLogs", f"read the logs of '{deployment}' of '{endpoint}'"

@@ -9,8 +9,8 @@ from pathlib import Path
 from llmops.backends.azure.arm import Arm
 from llmops.backends.azure.credentials import kinds_of
 from llmops.backends.azure.preflight import Preflight
-from llmops.backends.azure.roles import COMMANDS, read_permissions
-from llmops.backends.azure.serving import read_serving
+from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, JOBS, read_permissions
+from llmops.backends.azure.serving import AzureServing, read_serving
 from llmops.backends.azure.session import open_session
 from llmops.backends.protocols import Finding
 from llmops.config.model import Environment
@@ -43,8 +43,8 @@ def inspect(environment: Environment, state: Path, env: Mapping[str, str]) -> It
 
 
 def _look(arm: Arm, environment: Environment, location: str) -> Iterator[Finding]:
-    yield from _roles(arm)
     serving = read_serving(environment.serving, f"environment '{environment.name}'")
+    yield from _roles(arm, _not_needed(environment, serving))
     preflight = Preflight(arm, location, serving)
     kept = [name for name, one in environment.connections.items() if one.type == "workspace"]
     lacking = list(preflight.connections(kept))
@@ -60,9 +60,17 @@ def _look(arm: Arm, environment: Environment, location: str) -> Iterator[Finding
         yield Finding("quota", f"enough for one more {serving.instance_type} deployment ({_ASSUMED})")
 
 
-def _roles(arm: Arm) -> Iterator[Finding]:
+def _not_needed(environment: Environment, serving: AzureServing) -> set[str]:
+    """Name what this environment never does."""
+    asks_for = {JOBS: environment.azure.runs.compute == "job", AUTOSCALE: serving.autoscale is not None}
+    return {command for command, is_asked in asks_for.items() if not is_asked}
+
+
+def _roles(arm: Arm, not_needed: set[str]) -> Iterator[Finding]:
     permissions = read_permissions(arm)
     for command, needs in COMMANDS.items():
+        if command in not_needed:
+            continue
         missing = permissions.missing(needs)
         if not missing:
             yield Finding(f"roles for {command}", f"this identity has all actions ({_ASSUMED})")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from llmops.backends.azure.arm import Arm, Document
-from llmops.backends.azure.roles import COMMANDS, read_permissions
+from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, DEPLOY, read_permissions
 from llmops.backends.azure.serving import AzureServing
 from llmops.backends.azure.settings import PROVIDER
 from llmops.backends.packages import MANIFEST
@@ -60,9 +60,9 @@ class Preflight:
         ]
 
     def _roles(self) -> Iterator[Problem]:
-        needs = [*COMMANDS["deploy, promote, rollback"]]
+        needs = [*COMMANDS[DEPLOY]]
         if self.serving.autoscale:
-            needs += COMMANDS["deploy with autoscale"]
+            needs += COMMANDS[AUTOSCALE]
         try:
             missing = read_permissions(self.arm).missing(needs)
         except LlmopsError:

@@ -66,15 +66,17 @@ class AzureRegistry:
             stage(package, manifest, staged)
             uri = self._upload(staged, address)
             body = _describe(uri, manifest, address, created_by)
+            gone = 0
             for _ in range(_ATTEMPTS):
                 versions = self._versions(name)
                 found = _with_digest(versions, digest)
                 if found is not None:
                     return self._record(name, found)
-                number = max([0, *(int(one["name"]) for one in versions if one["name"].isdecimal())]) + 1
+                number = max([gone, *(int(one["name"]) for one in versions if one["name"].isdecimal())]) + 1
                 while self._get(name, str(number)) is not None:
                     number += 1  # the list may lag behind
-                self._create(name, str(number), body)
+                if not self._create(name, str(number), body):
+                    gone = number  # taken, or deleted: Azure gives its number to nobody and does not list it
         raise BackendError.of("other drivers register versions of this model all the time", where=name)
 
     def find(self, name: str, version: str) -> ModelRecord | None:

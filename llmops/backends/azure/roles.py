@@ -38,31 +38,53 @@ _OBSERVE = (
     Need(f"{_WORKSPACE}/onlineEndpoints/read"),
     Need(f"{_WORKSPACE}/onlineEndpoints/deployments/read"),
 )
+_ASK = (Need(f"{_WORKSPACE}/onlineEndpoints/listKeys/action"),)
 _SERVE = (
     Need(f"{_WORKSPACE}/onlineEndpoints/write"),
-    Need(f"{_WORKSPACE}/onlineEndpoints/listKeys/action"),
     Need(f"{_WORKSPACE}/onlineEndpoints/deployments/write"),
     Need(f"{_WORKSPACE}/onlineEndpoints/deployments/delete"),
     Need(f"{_WORKSPACE}/onlineEndpoints/deployments/getLogs/action"),
+    Need(f"{_WORKSPACE}/environments/versions/read"),
     Need(f"{_WORKSPACE}/environments/versions/write"),
+    Need(f"{_WORKSPACE}/codes/versions/read"),
+    Need(f"{_WORKSPACE}/codes/versions/write"),
     Need(f"{_WORKSPACE}/connections/read"),
     Need("Microsoft.Insights/metrics/read", "Monitoring Reader"),
 )
 _RUNS = (
+    Need(f"{_WORKSPACE}/data/read"),
+    Need(f"{_WORKSPACE}/data/versions/read"),
     Need(f"{_WORKSPACE}/data/versions/write"),
+    Need(f"{_WORKSPACE}/experiments/runs/read"),
     Need(f"{_WORKSPACE}/experiments/runs/write"),
     Need(f"{_WORKSPACE}/experiments/runs/submit/action"),
 )
-_SCALE = (Need("Microsoft.Insights/autoscalesettings/write", "Monitoring Contributor"),)
+_JOBS = (
+    Need(f"{_WORKSPACE}/jobs/read"),
+    Need(f"{_WORKSPACE}/jobs/write"),
+    Need(f"{_WORKSPACE}/jobs/cancel/action"),
+    Need(f"{_WORKSPACE}/environments/read"),
+    Need(f"{_WORKSPACE}/environments/versions/read"),
+    Need(f"{_WORKSPACE}/environments/versions/write"),
+)
+_SCALE = (
+    Need("Microsoft.Insights/autoscalesettings/write", "Monitoring Contributor"),
+    Need("Microsoft.Insights/autoscalesettings/delete", "Monitoring Contributor"),
+)
 
+JOBS, AUTOSCALE = "run, check, evaluate in command jobs", "deploy with autoscale"
+DEPLOY = "deploy, promote, rollback"
 COMMANDS: Mapping[str, Sequence[Need]] = {
     "status, models": (*_READ, *_OBSERVE, *_MODELS[:2], *_BLOBS),
-    "run, check, evaluate": (*_READ, *_BLOBS, *_RUNS),
+    "invoke": (*_READ, *_OBSERVE, *_ASK),
+    "run, check, evaluate, runs": (*_READ, *_BLOBS, *_RUNS),
+    JOBS: _JOBS,
+    "evaluate --scheduled": (*_READ, *_BLOBS, *_RUNS, *_MODELS[:2], *_OBSERVE, *_ASK),
     "register": (*_READ, *_MODELS, *_BLOBS),
-    "deploy, promote, rollback": (*_READ, *_MODELS, *_BLOBS, *_OBSERVE, *_SERVE),
-    "deploy with autoscale": _SCALE,
+    DEPLOY: (*_READ, *_MODELS, *_BLOBS, *_OBSERVE, *_ASK, *_SERVE),
+    AUTOSCALE: _SCALE,
 }
-"""What each command needs."""
+"""What each command needs; `JOBS` and `AUTOSCALE` are needed besides, by environments that ask for them."""
 
 
 class Permissions(NamedTuple):

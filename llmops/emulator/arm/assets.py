@@ -60,7 +60,7 @@ def start_upload(call: Call) -> Response:
     account = call.cloud.blobs.account
     container = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{call.workspace.id}{call.request.path}".lower()))
     call.cloud.blobs.make_container(container)
-    uri = f"https://{account.name}.blob.core.windows.net/{container}"
+    uri = call.blob_address(container)
     credential = {"credentialType": "SAS", "sasUri": f"{uri}?{sign_container(account, container)}"}
     reference = {"blobUri": uri, "credential": credential, "storageAccountArmId": None}
     return json_response({"pendingUploadType": "TemporaryBlobReference", "blobReferenceForConsumption": reference})

@@ -80,14 +80,11 @@ def _require_datastore(call: Call) -> None:
 
 
 def _datastore(call: Call) -> dict[str, Any]:
-    blobs = call.cloud.blobs
-    is_direct = call.request.host != "management.azure.com"
     return {
         **call.envelope("datastores", f"datastores/{DATASTORE}", DATASTORE),
         "properties": {
             "datastoreType": "AzureBlob",
-            # A custom cloud has no host names below it, so the account's place is spelled as a path.
-            "accountName": f"{call.request.host}/{blobs.account.name}" if is_direct else blobs.account.name,
+            "accountName": call.account,
             "containerName": call.workspace.container,
             "endpoint": "core.windows.net",
             "protocol": "https",

@@ -31,9 +31,8 @@ def job_details(call: Call) -> Response:
         return _no_such_run(name)
     account, container = call.cloud.blobs.account, call.workspace.container
     signature = sign_container(account, container, permissions="r")
-    address = f"https://{account.name}.blob.core.windows.net/{container}"
     names = call.cloud.blobs.names(container, prefix := logs_prefix(name))
-    logs = {blob[len(prefix) :]: f"{address}/{blob}?{signature}" for blob in names}
+    logs = {blob[len(prefix) :]: f"{call.blob_address(container, blob)}?{signature}" for blob in names}
     return json_response({"runId": name, "status": found["properties"]["status"], "logFiles": logs})
 
 
@@ -138,11 +137,11 @@ def snapshot(call: Call) -> Response:
     run = str(call.request.json().get("snapshotOrAssetId") or "")
     if call.cloud.store.get(*call.key("runs", run)) is None:
         raise RefusalError(404, "UserError", f"The snapshot '{run}' was not found.")
-    account, container = call.cloud.blobs.account.name, call.workspace.container
+    container = call.workspace.container
     root: dict[str, Any] = {"name": "", "absoluteUrl": None, "children": {}}
     for blob in call.cloud.blobs.names(container, f"runs/{run}/"):
         node = root
         for part in blob.split("/")[2:]:
             node = node["children"].setdefault(part, {"name": part, "absoluteUrl": None, "children": {}})
-        node["absoluteUrl"] = f"https://{account}.blob.core.windows.net/{container}/{blob}"
+        node["absoluteUrl"] = call.blob_address(container, blob)
     return json_response(root)
