@@ -23,7 +23,7 @@ BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: pins node-packages help demo test explore test-pythons test-azure test-azure-full lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
+.PHONY: setup-azure pins node-packages help demo test explore test-pythons test-azure test-azure-full lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -59,8 +59,10 @@ test-pythons:
 	    fi; \
 	done
 
-test-azure:
+setup-azure:
 	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv .venv-azure azure
+
+test-azure: setup-azure
 	@.venv-azure/bin/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup tests/azure $(PYTEST_ARGS)
 
 test-azure-full:
