@@ -7,6 +7,7 @@ examples, and other ones each time.
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
@@ -30,6 +31,7 @@ def costly(times: int) -> settings:
     return settings(max_examples=settings().max_examples // times)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure() -> None:
     """Draw no constants from sources in a landing run: Hypothesis takes those of all modules imported by then."""
     if settings.get_current_profile_name() == LANDING:
