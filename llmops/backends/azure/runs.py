@@ -14,6 +14,7 @@ from pathlib import Path
 from llmops.backends.azure.child_runs import given_inputs, to_line
 from llmops.backends.azure.flow_runs import FlowRuns
 from llmops.backends.azure.job_runs import JobRuns
+from llmops.backends.azure.resampling import resample
 from llmops.backends.azure.run_service import PAGE, RemoteRun, RunService
 from llmops.backends.azure.session import AzureSession, import_in_background, open_session
 from llmops.backends.azure.work import (
@@ -365,11 +366,12 @@ class _Job:
             raise target
         if self.request is not None and _is_ours(self.request):
             return self._score_here(self.request, target)
-        if self.work is None and (known := self._recorded(target)) is not None:
-            return known
-        work = self.work or self._prepare(target)
-        yield from self._try(work)
-        return self._finish(work)
+        record = self._recorded(target) if self.work is None else None
+        if record is None:
+            work = self.work or self._prepare(target)
+            yield from self._try(work)
+            record = self._finish(work)
+        return self._resampled(self.request, target, record) if self.request is not None else record
 
     def _await_target(self) -> Generator[None, None, RunRecord | LlmopsError | None]:
         if not isinstance(self.target, _Job):
@@ -377,6 +379,14 @@ class _Job:
         while self.target.outcome is None:
             yield
         return self.target.outcome
+
+    def _resampled(self, request: RunRequest, target: RunRecord | None, record: RunRecord) -> RunRecord:
+        runs = self.runs
+        open_here = runs._open_here  # noqa: SLF001 a job is a part of its runs
+        found = resample(request, target, record, open_here=open_here, progress=self.progress, say=runs.say)
+        if found is not record:
+            runs.recorded.write(found)
+        return found
 
     def _score_here(self, request: RunRequest, target: RunRecord | None) -> RunRecord:
         with self.runs._open_here() as here:  # noqa: SLF001 a job is a part of its runs
