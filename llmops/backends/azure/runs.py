@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import time
@@ -11,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from llmops.backends.azure.arm import Arm
 from llmops.backends.azure.child_runs import given_inputs, to_line
 from llmops.backends.azure.flow_runs import FlowRuns
 from llmops.backends.azure.job_runs import JobRuns
+from llmops.backends.azure.models import find_run_obstacles
 from llmops.backends.azure.resampling import resample
 from llmops.backends.azure.run_service import PAGE, RemoteRun, RunService
 from llmops.backends.azure.session import AzureSession, import_in_background, open_session
@@ -351,7 +354,7 @@ class _Job:
                 return self._finish(work)
             remote = compute.find(name)
             if remote is None:
-                compute.start(name, work, todo)
+                self._launch(work, todo, name)
                 remote = compute.find(name)
             if remote is None or not remote.has_ended:
                 status = remote.status if remote else "submitted"
@@ -431,7 +434,7 @@ class _Job:
             if remote is None and (is_new or work.request is None):
                 return
             if remote is None:
-                compute.start(name, work, todo)
+                self._launch(work, todo, name)
                 is_new = True
             watched = remote is None or not remote.has_ended
             self.under_way = name
@@ -439,6 +442,19 @@ class _Job:
             remote = yield from Watch(self.runs, label, self.progress).follow(name, len(todo))
             self.under_way = ""
             self._take(work, todo, remote, is_cached=not watched)
+
+    def _launch(self, work: Work, todo: Sequence[int], name: str) -> None:
+        """Start a try, unless it could not reach its models.
+
+        Raises:
+            BackendError: a connection or a model deployment is missing, or a model is retired.
+        """
+        assert work.request is not None
+        is_job = self.runs.settings.compute == "job"
+        with contextlib.closing(Arm(self.runs.session)) as arm:
+            if obstacles := find_run_obstacles(arm, work.request, is_job=is_job):
+                raise BackendError(*obstacles)
+        self.runs.compute.start(name, work, todo)
 
     def _todo(self, work: Work) -> list[int]:
         """Name the lines that still need an answer; nodes over all lines need them all in one try."""
