@@ -1,5 +1,6 @@
 # make demo           set up and run the example's check offline, with the stand-in model
 # make test           set up and run the whole test suite; PYTEST_ARGS adds arguments
+# make explore        look for counterexamples to the properties: many examples, others each time; SEED=N repeats
 # make test-pythons   the same with the other Pythons, of 3.10 to 3.12, that are found
 # make test-azure     the tests that drive the Azure SDKs against the emulator, in an environment of their own
 # make test-azure-full  the same with every fault at every request, and every kill; takes long
@@ -15,13 +16,14 @@
 SHELL := /bin/sh
 PYTHON ?=
 PYTEST_ARGS ?=
+SEED ?=
 PYTEST_WORKERS ?= auto
 VENV ?= .venv
 BIN := $(VENV)/bin
 SETUP := PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv "$(VENV)"
 
 .DEFAULT_GOAL := help
-.PHONY: pins node-packages help demo test test-pythons test-azure test-azure-full lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
+.PHONY: setup-azure pins node-packages help demo test explore test-pythons test-azure test-azure-full lint lint-style lint-types lint-imports lint-locks lint-templates lint-flows format bench lock clean setup setup-dev system test-conformance
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -41,6 +43,11 @@ demo: setup
 test: setup-dev system node-packages
 	@$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup --ignore=tests/conformance $(PYTEST_ARGS)
 
+explore: setup-dev
+	@seed="$(SEED)"; seed="$${seed:-$$(date +%s)}"; echo "== SEED=$$seed"; \
+	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) -m hypothesis \
+	    --hypothesis-profile=explore --hypothesis-seed=$$seed $(PYTEST_ARGS)
+
 test-conformance: setup-dev
 	@$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
 
@@ -52,8 +59,10 @@ test-pythons:
 	    fi; \
 	done
 
-test-azure:
+setup-azure:
 	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.setup_venv --venv .venv-azure azure
+
+test-azure: setup-azure
 	@.venv-azure/bin/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup tests/azure $(PYTEST_ARGS)
 
 test-azure-full:

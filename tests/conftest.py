@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["tests.no_skips", "tests.sealing.plugin", "tests.environments"]
+pytest_plugins = ["tests.no_skips", "tests.sealing.plugin", "tests.environments", "tests.properties"]
 
 ROOT = Path(__file__).parent.parent
 

@@ -125,6 +125,15 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and has not ended; one that nobody has waited for yet has ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
 def kill(process: subprocess.Popen[str], sent: int = signal.SIGKILL) -> None:
     """Send a signal to a process that a test started, and wait for its end."""
     process.send_signal(sent)

@@ -18,7 +18,9 @@ class Price:
 
     prompt: float = setting("US dollars per million prompt tokens.", minimum=0)
     completion: float = setting("US dollars per million completion tokens.", default=0.0, minimum=0)
-    as_of: str = setting("Day on which this was the price, for instance 2026-05-01.", pattern=r"^\d{4}-\d{2}-\d{2}$")
+    as_of: str = setting(
+        "Day on which this was the price, for instance 2026-05-01.", pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+    )
 
 
 def find_price(prices: Mapping[str, Price], asked: str, answered: str = "") -> Price | None:

@@ -53,7 +53,7 @@ class ScoreLimit:
     metric: str = setting(
         "evaluator.metric of the experiment; the evaluator may use inputs and outputs only, as live requests bring no "
         "right answer.",
-        pattern=r"^[^.]+\..+$",
+        pattern=r"^[^.]+\.[^\r\n]+$",
     )
     min: float | None = setting("Smallest allowed value.", default=None)
     max: float | None = setting("Largest allowed value.", default=None)

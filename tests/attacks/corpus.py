@@ -1,14 +1,10 @@
-"""Texts and files of strangers that try to run, forge, leak or hide something; each names what stands against it.
-
-`python -m tests.attacks.corpus DEFENCE` prints, as JSON, the attacks on that defence that do no damage.
-"""
+"""Texts and files of strangers that try to run, forge, leak or hide something; each names what stands against it."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import re
-import sys
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
@@ -793,7 +789,3 @@ def harmless(defence: str) -> list[str]:
             place.mkdir()
         damages = {attack.name: attack.damage for attack in ATTACKS}
         return [name for name, place in tried if not damages[name](place)]
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(harmless(sys.argv[1])))

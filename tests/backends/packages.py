@@ -36,6 +36,8 @@ def answer(question: str) -> str:
     order, _, argument = question.partition(":")
     if order == "sleep":
         time.sleep(float(argument))
+    while order == "wait" and not os.path.exists(argument):
+        time.sleep(0.01)
     if order == "raise":
         raise ValueError(argument)
     if order == "environment":
@@ -59,12 +61,15 @@ nodes:
 - {name: summarise, use_variants: true}
 """
 PLAIN = """\
+import os
 import time
 
 def answer(question: str):
     order, _, argument = question.partition(":")
     if order == "sleep":
         time.sleep(float(argument))
+    while order == "wait" and not os.path.exists(argument):
+        time.sleep(0.01)
     if order == "raise":
         raise ValueError(argument)
     return {"answer": "VERSION" + question}

@@ -113,7 +113,7 @@ def test_a_flow_that_became_slower_and_answers_the_same_is_compared_by_its_own_t
     project = make(tmp_path, "gate:\n  thresholds:\n    - {metric: seconds, max_regression: 0.05}\n", 4)
     project.replace("config/experiments/tiny.yaml", "gate:\n", "  speed:\n    builtin: latency\ngate:\n")
     project.commit("speed")
-    project.replace("flows/answer/answer.py", "    return question[", "    time.sleep(0.2)\n    return question[")
+    project.replace("flows/answer/answer.py", "    return question[", "    time.sleep(1)\n    return question[")
     code, verdict = project.check("--baseline", "HEAD")
     assert (code, findings(verdict)["seconds max_regression"]) == (10, "fail")
     assert verdict["findings"][-1]["difference"] > 0.1

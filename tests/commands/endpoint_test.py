@@ -19,7 +19,7 @@ ENVIRONMENT = """\
 backend: local
 requires: {verdict: false}
 rollout: {strategy: immediate, evaluate: false}
-serving: {request_timeout_s: 2}
+serving: {request_timeout_s: 6}
 """
 
 
@@ -80,7 +80,7 @@ def test_inputs_come_from_a_file_and_from_arguments_which_win(project: TinyProje
     ("arguments", "code", "said"),
     [
         (["--input", "question=raise:no way"], 4, "HTTP 500"),
-        (["--input", "question=sleep:9"], 5, "HTTP 504"),
+        (["--input", "question=sleep:600"], 5, "HTTP 504"),
         (["--input", "nothing=1"], 4, "missing inputs: question"),
         (["--input", "question=x", "--deployment", "nobody"], 4, "no deployment 'nobody'"),
         (["--input", "question"], 2, "expected NAME=VALUE"),

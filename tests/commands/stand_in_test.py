@@ -11,6 +11,7 @@ import pytest
 
 from llmops.commands.stand_in import stand_in
 from llmops.errors import UsageError
+from tests.projects import DEADLINE_S
 
 
 def test_serves_until_ctrl_c_and_then_is_done() -> None:
@@ -20,7 +21,7 @@ def test_serves_until_ctrl_c_and_then_is_done() -> None:
     with child.stdout as lines:
         assert json.loads(lines.readline())["stand_in"] is True
         child.send_signal(signal.SIGINT)
-        assert child.wait(10) == 0
+        assert child.wait(DEADLINE_S) == 0
 
 
 def test_a_port_that_cannot_be_used_is_a_usage_error() -> None:

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmops.config.document import Document, Steps
@@ -136,16 +140,61 @@ SCALARS = st.one_of(
 VALUES = st.recursive(
     SCALARS,
     lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["min", "path", "type", "a.b", "x"]), inner)
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["min", "path", "type", "a.b", "x", "x\n"]), inner)
     ),
     max_leaves=4,
 )
 
 
-@pytest.mark.parametrize("kind", ROOTS)
-@given(data=st.data())
-def test_judgement_agrees_with_jsonschema(kind: str, data: st.DataObject) -> None:
+LINE_ENDS = ("\n", "\r", "\r\n", "\x85", "\u2028")
+PLACES = [(kind, path) for kind in ROOTS for path in paths(VALID[kind])]
+
+
+def judge_pattern(_: object, pattern: str, value: Any, __: object) -> Iterator[jsonschema.ValidationError]:
+    """Judge as JSON Schema says, by ECMA 262: its `$` is the very end; jsonschema takes Python's."""
+    if isinstance(value, str) and not re.fullmatch(pattern.removeprefix("^").removesuffix("$"), value):
+        yield jsonschema.ValidationError("does not match")
+
+
+Oracle = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": judge_pattern})  # type: ignore[no-untyped-call]
+
+
+@given(st.sampled_from(PLACES), VALUES)
+@example(("experiment", ("name",)), "a\n")
+@example(("environment", ("overrides", "qa", "gate", "thresholds", 0, "metric")), "a\n")
+def test_judgement_agrees_with_jsonschema(place: tuple[str, Steps], value: Any) -> None:
     """Any value in any place of a valid document is accepted by both or by neither."""
-    document = spoiled(data.draw(st.sampled_from(list(paths(VALID[kind])))), data.draw(VALUES), kind)
-    is_valid = jsonschema.Draft202012Validator(schema_of(kind)).is_valid(document)
-    assert is_valid == (judge(document, kind)[1] == [])
+    kind, path = place
+    document = spoiled(path, value, kind)
+    assert Oracle(schema_of(kind)).is_valid(document) == (judge(document, kind)[1] == [])
+
+
+def patterns(schema: Any) -> Iterator[str]:
+    if isinstance(schema, dict):
+        yield from (value for key, value in schema.items() if key == "pattern" and isinstance(value, str))
+    for value in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from patterns(value)
+
+
+def accepts(pattern: str, text: str) -> bool:
+    document = Document(label="f.yaml")
+    validate(text, {"type": "string", "pattern": pattern}, (), document.report)
+    return not document.sorted_problems()
+
+
+EDITOR = """
+const [patterns, texts] = JSON.parse(process.argv[1]);
+console.log(JSON.stringify(patterns.map(pattern => texts.map(text => new RegExp(pattern).test(text)))));
+"""
+
+
+def test_editors_read_every_pattern_as_we_do(node: Path) -> None:
+    """Editors judge by ECMA 262, whose `$`, `.` and `\\d` are not those of Python's regular expressions."""
+    every = sorted({pattern for kind in ROOTS for pattern in patterns(schema_of(kind))})
+    assert len(every) >= 5
+    good = ["a", "a.b", "a/b", "2026-05-01"]
+    texts = ["", "\u00e9", "\u0662" * 4 + "-05-01", *(text + end for text in good for end in ("", *LINE_ENDS))]
+    command = [str(node), "-e", EDITOR, json.dumps([every, texts])]
+    answer = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert [[accepts(pattern, text) for text in texts] for pattern in every] == answer

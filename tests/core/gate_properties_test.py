@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmops.core.evidence import Rows, draw_order, gather
@@ -16,6 +16,7 @@ from llmops.core.limits import Gate, MetricSpec
 from llmops.core.metrics import Outcome
 from llmops.core.samples import Design
 from tests.core.pull_requests import ACCURACY, Row, findings, gate, side, verdict
+from tests.properties import costly
 
 BOUNDED = MetricSpec(score="correct", bounds=(0.0, 5.0))
 LATENCY = MetricSpec(score="correct", kind="percentile", percentile=80, higher_is_better=False)
@@ -48,11 +49,12 @@ def many(rows: st.SearchStrategy[Row]) -> st.SearchStrategy[Pairs]:
     return st.lists(kind, min_size=1, max_size=5).map(lambda kinds: [pair for pair, n in kinds for _ in range(n)])
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("spec", "rows", "limits"), CASES)
 def test_the_order_of_the_rows_never_matters(
     spec: MetricSpec, rows: st.SearchStrategy[Row], limits: dict[str, Any]
 ) -> None:
-    @settings(max_examples=40, deadline=None)
+    @costly(2)
     @given(many(rows), st.randoms(use_true_random=False))
     def check(pairs: Pairs, chance: random.Random) -> None:
         shuffled = chance.sample(pairs, len(pairs))
@@ -61,14 +63,16 @@ def test_the_order_of_the_rows_never_matters(
     check()
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("lost", ["failed", "unmeasured"])
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(("spec", "rows", "limits"), CASES)
 def test_losing_a_measured_row_never_helps(
     spec: MetricSpec, rows: st.SearchStrategy[Row], limits: dict[str, Any], lost: Row
 ) -> None:
     """Turning a measured row into a failed one never turns fail into pass, nor inconclusive into pass."""
 
-    @settings(max_examples=25, deadline=None)
+    @costly(4)
     @given(many(rows))
     def check(pairs: Pairs) -> None:
         before = run_pairs(gate(**limits), pairs, spec)
@@ -80,7 +84,7 @@ def test_losing_a_measured_row_never_helps(
     check()
 
 
-@settings(max_examples=25, deadline=None)
+@costly(4)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=6))
 def test_adding_looks_never_turns_a_recorded_fail_into_a_pass(looks: list[tuple[float, float]]) -> None:
     limits = gate(max_regression=0.1, add_repeats=True)
@@ -100,7 +104,6 @@ def test_adding_looks_never_turns_a_recorded_fail_into_a_pass(looks: list[tuple[
         earlier[question_name(finding)] = (finding.p_pass, finding.p_fail)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=60), st.randoms(use_true_random=False))
 def test_a_sequential_verdict_does_not_depend_on_the_order_of_the_file(
     rows: Sequence[Row], chance: random.Random
@@ -120,8 +123,8 @@ def test_another_seed_draws_in_another_order() -> None:
     assert len({tuple(range(50)), *orders}) == 4
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.floats(0.0, 5.0), min_size=5, max_size=60))
+@example([0.0, 0.0, 0.0, 0.0, 1.1e-144])
 def test_the_same_rows_give_the_same_numbers_in_any_order(values: list[float]) -> None:
     first, second = (findings(gate(min=2.0), list(rows), None, BOUNDED)[0] for rows in (values, sorted(values)))
     assert (first.p_pass, first.p_fail) == (second.p_pass, second.p_fail)

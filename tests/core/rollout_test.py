@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmops.core.endpoint import Deployment, Endpoint, is_valid_split
@@ -139,13 +139,15 @@ def test_tags_stay_short_whatever_people_write() -> None:
     assert max(len(value or "") for value in begin_tags(underway).values()) <= MAX_TAG
 
 
-@given(
-    st.dictionaries(st.sampled_from("abcde"), st.integers(1, 60), min_size=1).filter(
-        lambda split: sum(split.values()) == 100
-    )
-    | st.just({"a": 34, "b": 33, "c": 33}),
-    st.integers(0, 100),
-)
+def share_out(cuts: list[int]) -> dict[str, int]:
+    """Cut 100 into shares of at least 1."""
+    return {
+        name: high - low for name, low, high in zip("abcde", [0, *sorted(cuts)], [*sorted(cuts), 100], strict=False)
+    }
+
+
+@given(st.lists(st.integers(1, 99), max_size=4, unique=True).map(share_out), st.integers(0, 100))
+@example({"a": 34, "b": 33, "c": 33}, 50)
 def test_a_blend_sums_to_100_and_gives_the_target_its_share(base: dict[str, int], percent: int) -> None:
     split = blend(base, "target", percent)
     assert is_valid_split(split)

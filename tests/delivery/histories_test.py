@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmops.backends.fake import Behaviour, Fault, FaultKind
@@ -13,6 +13,7 @@ from llmops.core.release_rules import Rollout, TrafficStep
 from llmops.core.rollout_state import read_state
 from tests.delivery.scenarios import Command, deploy, roll_back
 from tests.delivery.worlds import LEASE_S, RULES, World, digest_of, run_to_death
+from tests.properties import costly
 
 GOOD, FAILING_GATE, FAILING_LIVE, NEVER_HEALTHY = (1, 2, 3), 4, 5, 6
 LAST = 9
@@ -76,8 +77,18 @@ def play(world: World, act: Act) -> None:
     world.backend.clock.sleep(act.wait_s)
 
 
+NEXT = Act(version=1, fault=None, at=0, meanwhile=None, wait_s=0.0)
+
+
 @given(st.lists(acts, min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@example(
+    [
+        NEXT,
+        NEXT,
+        replace(NEXT, version=FAILING_GATE, fault="die-before", at=18, wait_s=61.0),
+        replace(NEXT, version=FAILING_GATE, fault="late", at=6, meanwhile=FAILING_LIVE),
+    ]
+)
 def test_whatever_happened_one_command_brings_the_endpoint_to_one_version(history: list[Act]) -> None:
     world = make_world()
     for act in history:
@@ -97,7 +108,7 @@ def test_whatever_happened_one_command_brings_the_endpoint_to_one_version(histor
 
 
 @given(st.lists(acts, min_size=1, max_size=4), st.sampled_from([FAILING_GATE, FAILING_LIVE, NEVER_HEALTHY]))
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@costly(2)
 def test_whatever_happened_a_bad_version_never_stays(history: list[Act], bad: int) -> None:
     world = make_world()
     deploy(1, QUICK)(world.driver())

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from llmops.backends.fake import Behaviour, Call, FakeBackend, FakeEndpoints, FakeRegistry, Fault, Killed
 from llmops.backends.protocols import Answer, DeploymentRequest
-from llmops.core.endpoint import Endpoint, is_valid_split
+from llmops.core.endpoint import Deployment, Endpoint, is_valid_split
 from llmops.core.release_rules import Checks, Rollout, TrafficStep
 from llmops.core.rollout import Wanted
 from llmops.core.rollout_checks import Judgement
 from llmops.core.rollout_state import EVALUATED, PROBED, Underway, failure_of, is_ours, is_proven, read_state
 from llmops.delivery.driver import Driver, Result
 from llmops.delivery.lease import retry
-from llmops.errors import LlmopsError
+from llmops.errors import BackendError, LlmopsError
 from llmops.releases import ModelRecord
 
 ENDPOINT = "web-prod"
@@ -80,7 +80,7 @@ class ScriptedJudge:
             self._ask(deployment, row)
             keep()
         observed = retry(lambda: self.endpoints.observe(self.endpoint), self.endpoints.backend.clock)
-        digest = observed.deployments[deployment].digest if observed else ""
+        digest = _find(observed, deployment).digest
         if digest in self.fragile:
             self.endpoints.backend.behaviours[digest] = Behaviour(fate="unhealthy")
         return Judgement(exit_code=self.gates.get(digest, 0), sentence="gate", verdict=f"verdict-{deployment}")
@@ -101,9 +101,15 @@ class ScriptedJudge:
         return retry(ask, self.endpoints.backend.clock)
 
     def _refuse_to_repeat(self, deployment: str, tag: str) -> None:
-        endpoint = self.endpoints.backend.see(self.endpoint)
-        if endpoint and is_proven(endpoint.deployments[deployment], tag):
+        if is_proven(_find(self.endpoints.backend.see(self.endpoint), deployment), tag):
             raise BrokenInvariantError(f"{deployment} has {tag} and is judged again")
+
+
+def _find(endpoint: Endpoint | None, deployment: str) -> Deployment:
+    """Find a deployment as the real judge does: another driver may have taken the lease, and deleted it."""
+    if endpoint is None or deployment not in endpoint.deployments:
+        raise BackendError.of(f"the deployment {deployment} is gone")
+    return endpoint.deployments[deployment]
 
 
 @dataclass

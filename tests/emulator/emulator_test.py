@@ -17,6 +17,7 @@ from llmops.emulator.emulator import Emulator
 from llmops.emulator.settings import Settings
 from llmops.emulator.tokens import WRONG_SECRET, decode
 from tests.emulator.conftest import ARM, Client, connect
+from tests.projects import wait_for
 
 pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("emulator")]
 
@@ -108,13 +109,17 @@ def test_only_named_workspaces_exist(client: Client, emulator: Emulator) -> None
     assert Client(client.http, f"{client.workspace}-other").arm("GET").status_code == 404
 
 
+def test_an_operation_goes_on_for_its_time(client: Client, emulator: Emulator) -> None:
+    emulator.cloud.change_settings(operation_s=600.0)
+    made = client.arm("PUT", "/onlineEndpoints/awaited", ENDPOINT)
+    assert (made.status_code, made.json()["properties"]["provisioningState"]) == (201, "Creating")
+    asked = client.http.get(made.headers["Azure-AsyncOperation"])
+    assert (asked.json()["status"], asked.headers["x-ms-retry-after-ms"]) == ("InProgress", "10")
+
+
 def test_an_operation_is_followed_to_its_end(client: Client, emulator: Emulator) -> None:
     emulator.cloud.change_settings(operation_s=0.3)
-    made = client.arm("PUT", "/onlineEndpoints/followed", ENDPOINT)
-    assert (made.status_code, made.json()["properties"]["provisioningState"]) == (201, "Creating")
-    url = made.headers["Azure-AsyncOperation"]
-    first = client.http.get(url)
-    assert (first.json()["status"], first.headers["x-ms-retry-after-ms"]) == ("InProgress", "10")
+    url = client.arm("PUT", "/onlineEndpoints/followed", ENDPOINT).headers["Azure-AsyncOperation"]
     while (status := client.http.get(url).json()["status"]) == "InProgress":
         time.sleep(0.02)
     assert status == "Succeeded"
@@ -173,13 +178,14 @@ def test_a_connection_ends_before_or_after_the_work(
 
 
 def test_a_permission_is_denied_by_its_name_until_time_has_passed(client: Client, emulator: Emulator) -> None:
-    add_fault(emulator, effect="deny", permission="*/models/versions/write", count=None, for_s=0.4)
+    add_fault(emulator, effect="deny", permission="*/models/versions/write", count=None, for_s=600)
     denied = client.arm("PUT", "/models/m/versions/1", MODEL)
     assert (denied.status_code, denied.json()["error"]["code"]) == (403, "AuthorizationFailed")
     assert "'Microsoft.MachineLearningServices/workspaces/models/versions/write'" in denied.json()["error"]["message"]
     assert client.arm("GET").status_code == 200
-    time.sleep(0.4)
-    assert client.arm("PUT", "/models/m/versions/1", MODEL).status_code == 201
+    emulator.cloud.faults.remove()
+    add_fault(emulator, effect="deny", permission="*/models/versions/write", count=None, for_s=0.4)
+    wait_for(lambda: client.arm("PUT", "/models/m/versions/1", MODEL).status_code == 201)
 
 
 @pytest.mark.parametrize(

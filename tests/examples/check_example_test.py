@@ -71,15 +71,15 @@ def test_removing_the_few_shot_examples_fails_against_head_and_shows_the_flips(
     assert "regressed" in html
 
 
-def test_after_a_kill_only_the_missing_lines_reach_the_model(example: TinyProject, stand_in: StandInProcess) -> None:
+def test_after_a_kill_only_the_missing_lines_reach_the_model(example: TinyProject) -> None:
     command = ("check", "web-classification", "--dataset", "smoke", "--concurrency", "2")
-    process = example.start(*command, env=settings(stand_in))
-    wait_for(lambda: stand_in.stats().calls >= 16)
-    kill(process)
-    before = stand_in.stats().calls
-    assert before < 40
-    assert example.run(*command, env=settings(stand_in)).code == 0
-    paid_twice = stand_in.stats().calls - 40
+    with StandInProcess(latency_ms=400) as slow:
+        process = example.start(*command, env=settings(slow))
+        wait_for(lambda: slow.stats().calls >= 16)
+        kill(process)
+        assert slow.stats().calls < 40
+        assert example.run(*command, env=settings(slow)).code == 0
+        paid_twice = slow.stats().calls - 40
     assert 0 <= paid_twice <= 4, "only calls of lines in flight at the kill may be made again"
 
 

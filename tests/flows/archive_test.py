@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmops.errors import UsageError
@@ -18,7 +18,6 @@ from llmops.flows.archive import Package, normalise, read_package, write_package
 from tests.flows.repository import DAG
 
 FLOW = {"flow.dag.yaml": DAG.encode(), "answer.py": b"def answer(question):\n    return question\n"}
-FUZZ = settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 
 
 def pack(path: Path, files: Mapping[str, bytes]) -> Path:
@@ -131,7 +130,6 @@ def test_a_folder_with_a_link_out_is_refused(tmp_path: Path) -> None:
     assert refusal(folder) == "holds a link that leads out"
 
 
-@FUZZ
 @given(st.dictionaries(st.text(min_size=1, max_size=30), st.binary(max_size=200), max_size=6))
 def test_whatever_the_names_are_nothing_leaves_the_folder(files: dict[str, bytes]) -> None:
     buffer = io.BytesIO()
@@ -151,7 +149,6 @@ def test_whatever_the_names_are_nothing_leaves_the_folder(files: dict[str, bytes
             assert name == unicodedata.normalize("NFC", name)
 
 
-@FUZZ
 @given(st.data())
 def test_a_damaged_archive_is_an_answer_and_never_a_crash(data: st.DataObject) -> None:
     content = bytearray(write_package(FLOW))
@@ -170,7 +167,6 @@ def test_a_damaged_archive_is_an_answer_and_never_a_crash(data: st.DataObject) -
 NAMES = st.from_regex(r"[a-z0-9]{1,8}(/[a-z0-9]{1,8}){0,2}\.(py|txt|bin)", fullmatch=True)
 
 
-@FUZZ
 @given(st.dictionaries(NAMES, st.binary(max_size=400), max_size=8))
 def test_what_was_read_once_is_written_and_read_again_byte_for_byte(files: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:

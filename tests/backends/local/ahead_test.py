@@ -32,7 +32,7 @@ def test_a_line_is_evaluated_while_another_line_of_its_run_still_runs(project: T
     """The second line waits for what the evaluator does on the first."""
     let_the_evaluator(project, TOUCH, tmp_path / "flag")
     project.rows("first", f"wait:{tmp_path / 'flag'}")
-    code, verdict = project.check("--baseline", "none", "--line-timeout-s", "40")
+    code, verdict = project.check("--baseline", "none", "--line-timeout-s", "100")
     assert (code, verdict["candidate"]["scored"]) == (0, 2)
     assert (tmp_path / "flag").read_text(encoding="utf-8") == "xx"
 
@@ -47,7 +47,7 @@ def test_what_was_evaluated_ahead_counts_as_evaluated_now(project: TinyProject) 
 def test_a_line_that_its_evaluator_could_not_measure_is_asked_about_once(project: TinyProject, tmp_path: Path) -> None:
     let_the_evaluator(project, REFUSED, tmp_path / "flag")
     project.rows("first", f"wait:{tmp_path / 'flag'}")
-    code, verdict = project.check("--baseline", "none", "--line-timeout-s", "40")
+    code, verdict = project.check("--baseline", "none", "--line-timeout-s", "100")
     assert (code, verdict["candidate"]["unmeasured"]) == (11, 2)
     assert (tmp_path / "flag").read_text(encoding="utf-8") == "xx"
 

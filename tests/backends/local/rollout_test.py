@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from llmops.backends.local.endpoints import LocalEndpoints
 from llmops.backends.local.serving.router_process import find_router
 from llmops.config.model import Environment
 from tests.backends.local.load import Load
-from tests.projects import Answer, TinyProject, kill, make_project, wait_for
+from tests.projects import Answer, TinyProject, is_running, kill, make_project, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -176,5 +175,5 @@ def test_a_serving_process_that_is_killed_comes_back_by_itself(serving_first: Re
     (name,) = serving_first.endpoints.stored(NAME).traffic
     pid = router.call("status")["deployments"][name]["pid"]
     os.kill(pid, signal.SIGKILL)
-    wait_for(lambda: not Path(f"/proc/{pid}").exists())
+    wait_for(lambda: not is_running(pid))
     assert json.loads(serving_first.project.run("invoke", "tiny", "--input", "question=abc").out) == {"answer": "cba"}

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import llmops
 from llmops.backends.local.serving.router_process import RunningRouter, find_router
 from tests.backends.local.conftest import NAME, Place, wait_for
 from tests.backends.local.load import Load
+from tests.projects import is_running
 
 START = """\
 import sys
@@ -31,10 +32,6 @@ def router_of(place: Place) -> RunningRouter:
     found = find_router(place.endpoints.places(NAME))
     assert found is not None
     return found
-
-
-def is_running(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +81,15 @@ def test_a_command_that_changes_something_relieves_the_old_router_and_no_request
 
 
 def test_an_answer_that_takes_long_comes_from_the_old_router_while_the_new_one_serves(served: Place) -> None:
-    answered: list[object] = []
-    thread = threading.Thread(target=lambda: answered.append(served.ask("sleep:8")["status"]))
-    thread.start()
-    wait_for(lambda: router_of(served).call("flush")["pending"] != {})
-    served.endpoints.start(NAME)
-    assert served.ask("quick")["answer"] == "one quick"
-    assert answered == []
-    thread.join()
-    assert answered == [200]
+    flag = served.root / "flag"
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(served.ask, f"wait:{flag}")
+        wait_for(lambda: router_of(served).call("flush")["pending"] != {})
+        served.endpoints.start(NAME)
+        assert served.ask("quick")["answer"] == "one quick"
+        assert not asked.done()
+        flag.touch()
+        assert asked.result()["status"] == 200
 
 
 def test_a_successor_that_cannot_serve_gives_up_and_the_old_router_goes_on(served: Place) -> None:

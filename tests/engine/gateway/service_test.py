@@ -289,7 +289,7 @@ def test_the_gateway_goes_when_its_driver_is_killed() -> None:
     import subprocess
     import sys
 
-    from tests.projects import wait_for
+    from tests.projects import is_running, wait_for
 
     program = (
         "import secrets, time\nfrom llmops.engine.gateway.process import GatewayProcess\n"
@@ -302,4 +302,4 @@ def test_the_gateway_goes_when_its_driver_is_killed() -> None:
         pid = int(lines.readline())
         driver.kill()
         driver.wait()
-    wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+    wait_for(lambda: not is_running(pid))

@@ -11,6 +11,7 @@ import pytest
 
 from llmops.engine.standin import StandInProcess
 from llmops.errors import BackendError, DeadlineError
+from tests.projects import DEADLINE_S
 
 COMMAND = [sys.executable, "-m", "llmops.engine.standin"]
 
@@ -23,7 +24,7 @@ def test_prints_one_line_of_json_and_ends_with_its_standard_input() -> None:
     assert hello == {"port": hello["port"], "pid": child.pid, "stand_in": True}
     child.stdin.close()
     try:
-        assert child.wait(10) == 0
+        assert child.wait(DEADLINE_S) == 0
         assert child.stdout.read() == b""
     finally:
         child.kill()

@@ -142,7 +142,7 @@ def test_a_malformed_request_gets_an_openai_shaped_error(
 
 
 def test_a_path_that_only_takes_posts_says_so(process: StandInProcess) -> None:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)) as connection:
         connection.request("GET", "/v1/chat/completions", headers={"api-key": "any"})
         assert connection.getresponse().status == 405
 
@@ -161,7 +161,7 @@ def test_counts_every_call_and_how_many_overlap() -> None:
 def post(
     process: StandInProcess, path: str, payload: bytes, headers: dict[str, str]
 ) -> tuple[int, dict[str, dict[str, object]]]:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=10)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)) as connection:
         connection.request("POST", path, payload, headers)
         response = connection.getresponse()
         assert response.headers["x-llmops-stand-in"] == "true"
