@@ -22,6 +22,7 @@ _WORKSPACE_ID = re.compile(
 )
 _DURATION = re.compile(r"PT(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 _LONGEST_S = 90.0
+_AUDIENCE = "https://ml.azure.com"
 _PASSED_ON = ("content-type", "accept", "x-request-id", "x-ms-client-request-id", "traceparent")
 
 
@@ -44,7 +45,7 @@ def answer(cloud: Cloud, request: Request) -> Response:
         return _text(404, f"There is no endpoint '{name}'.")
     workspace = Workspace(subscription=match[1], resource_group=match[2], name=match[3])
     endpoint = cloud.store.get(*workspace.key, "onlineEndpoints", name)
-    if endpoint is None or not _is_authorized(cloud, workspace, name, request):
+    if endpoint is None or not _is_authorized(cloud, workspace, endpoint, request):
         return _text(401, "Please check this guide to understand why this error code might have been returned.")
     deployment = _choose(endpoint, request)
     if deployment is None:
@@ -62,9 +63,15 @@ def _endpoint_of(request: Request) -> tuple[str, str]:
     return parts[1] if len(parts) > 1 else "", "/" + "/".join(parts[2:])
 
 
-def _is_authorized(cloud: Cloud, workspace: Workspace, endpoint: str, request: Request) -> bool:
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    keys = cloud.store.get(*workspace.key, "keys", endpoint) or {}
+def _is_authorized(cloud: Cloud, workspace: Workspace, endpoint: Document, request: Request) -> bool:
+    header = request.headers.get("authorization", "")
+    if endpoint["properties"].get("authMode") == "AADToken":
+        try:
+            return bool(cloud.tokens.claims(header, (_AUDIENCE, f"https://{request.host}")))
+        except RefusalError:
+            return False
+    scheme, _, key = header.partition(" ")
+    keys = cloud.store.get(*workspace.key, "keys", endpoint["name"]) or {}
     return scheme.lower() == "bearer" and any(hmac.compare_digest(str(value), key) for value in keys.values())
 
 

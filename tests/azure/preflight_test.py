@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmops.backends.azure.diagnosis import diagnose
-from llmops.backends.azure.preflight import is_retired
+from llmops.backends.azure.models import is_retired
 from llmops.backends.azure.roles import COMMANDS, Permissions
 from llmops.backends.protocols import DeploymentRequest
 from llmops.backends.registry import Delivery, open_delivery

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, DEPLOY, JOBS
+from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, DEPLOY, JOBS, TOKENS
 from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import permission_of
 from tests.azure.conftest import GROUP, SUBSCRIPTION, Requests, unique
@@ -82,9 +82,11 @@ def test_command_jobs_need_no_more_than_what_is_said(bench: Workbench, emulator:
     assert undeclared(bench, emulator, "run tiny", "run, check, evaluate, runs", JOBS) == []
 
 
-@pytest.mark.parametrize(("more", "is_asked"), [("", False), ("serving: {autoscale: {max_instances: 2}}\n", True)])
+@pytest.mark.parametrize(
+    ("more", "is_asked"), [("", False), ("serving: {auth_mode: aad_token, autoscale: {max_instances: 2}}\n", True)]
+)
 def test_doctor_asks_for_roles_that_the_environment_needs(bench: Workbench, more: str, *, is_asked: bool) -> None:
     bench.environment(runs="compute: job" if is_asked else "", more=more)
     answer = bench.call("doctor", "--environment", "dev")
-    for command in (JOBS, AUTOSCALE):
+    for command in (JOBS, AUTOSCALE, TOKENS):
         assert (f"roles for {command}:" in answer.out) is is_asked, answer.out

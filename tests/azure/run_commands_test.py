@@ -296,3 +296,31 @@ def test_a_secret_in_a_variable_does_not_leave_this_machine(bench: Workbench, re
 def test_recordings_are_of_this_machine(bench: Workbench) -> None:
     answer = bench.call("run", "tiny", "--environment", "dev", "--record", "calls.jsonl")
     assert (answer.code, "models are not called through this machine" in answer.err) == (2, True)
+
+
+def opaque(bench: Workbench) -> None:
+    """Ask for confidence about a number that only the evaluation flow can form."""
+    path = "config/experiments/tiny.yaml"
+    bench.replace(path, "accuracy: {score: correct, kind: proportion}", "accuracy: {kind: opaque}")
+    limit = "{metric: quality.accuracy, min: 0.8, confidence: 0.95, method: approximate}"
+    bench.replace(path, "{metric: accuracy, min: 0.8, max_regression: 0.1}", limit)
+
+
+@pytest.mark.parametrize("runs", ["", "compute: job"])
+def test_a_number_of_an_evaluation_flows_own_has_a_bootstrap(bench: Workbench, runs: str) -> None:
+    bench.environment(runs=runs)
+    opaque(bench)
+    words = [f"question {number}" for number in range(40)]
+    bench.rows(*words, expected={words[3]: "else", words[8]: "else"})
+    code, verdict = bench.check_on_azure("tiny", "--baseline", "none")
+    finding = verdict["findings"][-1]
+    assert (code, finding["outcome"], finding["rule"], finding["value"]) == (0, "pass", "bootstrap", 0.95)
+    assert bench.check_on_azure("tiny", "--baseline", "none")[1]["findings"] == verdict["findings"]
+
+
+def test_an_evaluation_that_differs_on_this_machine_gives_no_confidence(bench: Workbench) -> None:
+    opaque(bench)
+    bench.replace("flows/score/aggregate.py", "    log_metric(", '    log_metric("who", os.getpid())\n    log_metric(')
+    bench.replace("flows/score/aggregate.py", "from typing", "import os\nfrom typing")
+    code, verdict = bench.check_on_azure("tiny", "--baseline", "none")
+    assert (code, verdict["findings"][-1]["outcome"]) == (11, "inconclusive")

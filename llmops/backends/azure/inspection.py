@@ -8,8 +8,9 @@ from pathlib import Path
 
 from llmops.backends.azure.arm import Arm
 from llmops.backends.azure.credentials import kinds_of
+from llmops.backends.azure.models import WorkspaceModels
 from llmops.backends.azure.preflight import Preflight
-from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, JOBS, read_permissions
+from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, JOBS, TOKENS, read_permissions
 from llmops.backends.azure.serving import AzureServing, read_serving
 from llmops.backends.azure.session import open_session
 from llmops.backends.protocols import Finding
@@ -47,7 +48,7 @@ def _look(arm: Arm, environment: Environment, location: str) -> Iterator[Finding
     yield from _roles(arm, _not_needed(environment, serving))
     preflight = Preflight(arm, location, serving)
     kept = [name for name, one in environment.connections.items() if one.type == "workspace"]
-    lacking = list(preflight.connections(kept))
+    lacking = list(WorkspaceModels(arm).missing(kept))
     for problem in lacking:
         yield Finding("connections", problem.what, problem.fix, ExitCode.REFUSED)
     if kept and not lacking:
@@ -62,7 +63,11 @@ def _look(arm: Arm, environment: Environment, location: str) -> Iterator[Finding
 
 def _not_needed(environment: Environment, serving: AzureServing) -> set[str]:
     """Name what this environment never does."""
-    asks_for = {JOBS: environment.azure.runs.compute == "job", AUTOSCALE: serving.autoscale is not None}
+    asks_for = {
+        JOBS: environment.azure.runs.compute == "job",
+        AUTOSCALE: serving.autoscale is not None,
+        TOKENS: serving.auth_mode == "aad_token",
+    }
     return {command for command, is_asked in asks_for.items() if not is_asked}
 
 

@@ -10,36 +10,20 @@ from typing import Any
 import yaml
 
 from llmops.backends.azure.arm import Arm, Document
+from llmops.backends.azure.models import ModelUse, WorkspaceModels, uses_of
 from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, DEPLOY, read_permissions
 from llmops.backends.azure.serving import AzureServing
 from llmops.backends.azure.settings import PROVIDER
 from llmops.backends.packages import MANIFEST
 from llmops.backends.protocols import DeploymentRequest
 from llmops.errors import LlmopsError, Problem, near_match
-from llmops.flows.overlay import chosen_body, lay_over
+from llmops.flows.overlay import lay_over
 from llmops.records import read_record
 from llmops.releases import Manifest
 
-CONNECTION_VERSION = "2024-04-01-preview"
 QUOTA_VERSION = "2024-10-01"
-ACCOUNT_VERSION = "2024-10-01"
 UPGRADE_SHARE = 1.2
 """Azure keeps a fifth of the quota for upgrades. Source: how-to-manage-quotas.md."""
-
-RETIRED: Mapping[str, Sequence[str]] = {
-    "gpt-35-turbo": ("0301", "0613"),
-    "gpt-35-turbo-16k": ("0613",),
-    "gpt-4": ("0314", "vision-preview"),
-    "gpt-4-32k": ("0314", "0613"),
-    **dict.fromkeys(
-        ("text-ada-001", "text-babbage-001", "text-curie-001", "text-davinci-002", "text-davinci-003"), ("",)
-    ),
-    **dict.fromkeys(("code-cushman-001", "code-davinci-002"), ("",)),
-}
-"""Models of Azure OpenAI that answer no more: name to versions; an empty version is every one.
-
-Source: https://learn.microsoft.com/azure/ai-services/openai/concepts/model-retirements, as of 2025-07.
-"""
 
 
 @dataclass(frozen=True)
@@ -55,8 +39,7 @@ class Preflight:
         return [
             *self._roles(),
             *self.quota(),
-            *self.connections(sorted(request.connections)),
-            *self._models(request),
+            *WorkspaceModels(self.arm).find_obstacles(sorted(request.connections), _uses(request)),
         ]
 
     def _roles(self) -> Iterator[Problem]:
@@ -106,54 +89,8 @@ class Preflight:
                     fix="Ask for more quota, choose another `serving.instance_type`, or delete deployments.",
                 )
 
-    def connections(self, names: Sequence[str]) -> Iterator[Problem]:
-        """Find the connections that the workspace lacks."""
-        for name in names:
-            if self._connection(name) is None:
-                yield Problem(
-                    what=f"the workspace has no connection '{name}'",
-                    where=f"workspace '{self.arm.session.settings.workspace}'",
-                    fix="Add it there under this name; deployed flows find no other connections.",
-                )
-
-    def _models(self, request: DeploymentRequest) -> Iterator[Problem]:
-        for where, connection, deployment in _uses(request):
-            account = ((self._connection(connection) or {}).get("properties") or {}).get("metadata") or {}
-            resource = str(account.get("ResourceId") or "")
-            if not resource:
-                continue
-            path, what = f"{resource}/deployments/{deployment}", f"read the model deployment '{deployment}'"
-            try:
-                found = self.arm.get(path, version=ACCOUNT_VERSION, what=what)
-            except LlmopsError:
-                continue
-            if found is None:
-                yield Problem(
-                    what=f"no model deployment '{deployment}'",
-                    where=where,
-                    found=f"none of this name in {resource.rpartition('/')[2]}",
-                    fix="Deploy the model under this name, or name another deployment in the flow.",
-                )
-            elif is_retired(model := found["properties"]["model"]):
-                yield Problem(
-                    what=f"the model of the deployment '{deployment}' is retired",
-                    where=where,
-                    found=f"{model['name']} {model.get('version', '')}".strip(),
-                    fix="Deploy a newer model, then run `llmops check`: another model answers otherwise.",
-                )
-
-    def _connection(self, name: str) -> Document | None:
-        what = f"read the connection '{name}'"
-        return self.arm.get(self.arm.path(f"connections/{name}"), version=CONNECTION_VERSION, what=what)
-
     def _listed(self, path: str, what: str) -> list[Document]:
         return list(self.arm.list(path, version=QUOTA_VERSION, what=what))
-
-
-def is_retired(model: Mapping[str, Any]) -> bool:
-    """Tell whether a model of Azure OpenAI answers no more: `name`, and `version` if it has one."""
-    versions = RETIRED.get(str(model.get("name", "")), ())
-    return "" in versions or str(model.get("version", "")) in versions
 
 
 def _concerns(usage: Mapping[str, Any], family: str) -> bool:
@@ -162,16 +99,12 @@ def _concerns(usage: Mapping[str, Any], family: str) -> bool:
     return name == family.lower() or name.startswith("total cluster dedicated")
 
 
-def _uses(request: DeploymentRequest) -> Iterator[tuple[str, str, str]]:
-    """Yield where, connection and model deployment of the flow's LLM nodes, as the version has them."""
+def _uses(request: DeploymentRequest) -> Iterator[ModelUse]:
+    """Yield the LLM nodes of the flow, as the version has them."""
     manifest = read_record(request.package / MANIFEST, Manifest)
     if manifest.flow_kind != "dag":
         return
     path = request.package / manifest.project / manifest.flow.path / manifest.definition
     definition = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
     lay_over(definition, manifest.flow.variants, manifest.flow.nodes, where=manifest.flow.path)
-    for node in definition.get("nodes", []):
-        body = chosen_body(definition, node)
-        deployment = (body.get("inputs") or {}).get("deployment_name")
-        if isinstance(body.get("connection"), str) and isinstance(deployment, str) and "${" not in deployment:
-            yield f"{manifest.flow.path}: node '{node['name']}'", body["connection"], deployment
+    yield from uses_of(definition, manifest.flow.path)

@@ -1,10 +1,26 @@
-"""Keep the SDKs from sending telemetry and from asking for newer versions of themselves."""
+"""Keep the SDKs from sending telemetry, from asking for newer versions of themselves, and from talking in between."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 from pathlib import Path
+
+_TALKATIVE = ("azure.ai.ml._utils._experimental", "promptflow")
+
+
+def hush() -> None:
+    """Keep the SDKs' remarks about themselves out of what commands write; their errors are raised anyway.
+
+    Filters, because prompt flow sets the level of its logger when it is imported.
+    """
+    for name in _TALKATIVE:
+        logging.getLogger(name).addFilter(_is_error)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def quiet(home: Path) -> dict[str, str]:

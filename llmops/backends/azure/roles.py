@@ -71,7 +71,9 @@ _SCALE = (
     Need("Microsoft.Insights/autoscalesettings/write", "Monitoring Contributor"),
     Need("Microsoft.Insights/autoscalesettings/delete", "Monitoring Contributor"),
 )
+_TOKENS = (Need(f"{_WORKSPACE}/onlineEndpoints/score/action"),)
 
+TOKENS = "invoke, deploy, evaluate with auth_mode aad_token"
 JOBS, AUTOSCALE = "run, check, evaluate in command jobs", "deploy with autoscale"
 DEPLOY = "deploy, promote, rollback"
 COMMANDS: Mapping[str, Sequence[Need]] = {
@@ -83,8 +85,9 @@ COMMANDS: Mapping[str, Sequence[Need]] = {
     "register": (*_READ, *_MODELS, *_BLOBS),
     DEPLOY: (*_READ, *_MODELS, *_BLOBS, *_OBSERVE, *_ASK, *_SERVE),
     AUTOSCALE: _SCALE,
+    TOKENS: _TOKENS,
 }
-"""What each command needs; `JOBS` and `AUTOSCALE` are needed besides, by environments that ask for them."""
+"""What each command needs; `JOBS`, `AUTOSCALE` and `TOKENS` are needed besides, by environments that ask for them."""
 
 
 class Permissions(NamedTuple):

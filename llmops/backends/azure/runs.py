@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import time
@@ -11,9 +12,13 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from llmops.backends.azure.arm import Arm
 from llmops.backends.azure.child_runs import given_inputs, to_line
 from llmops.backends.azure.flow_runs import FlowRuns
 from llmops.backends.azure.job_runs import JobRuns
+from llmops.backends.azure.models import find_run_obstacles
+from llmops.backends.azure.quiet import hush
+from llmops.backends.azure.resampling import resample
 from llmops.backends.azure.run_service import PAGE, RemoteRun, RunService
 from llmops.backends.azure.session import AzureSession, import_in_background, open_session
 from llmops.backends.azure.work import (
@@ -86,6 +91,7 @@ class AzureRuns:
     @cached_property
     def session(self) -> AzureSession:
         """The workspace as this process reaches it."""
+        hush()
         return open_session(self.environment, self.state, self.env)
 
     @cached_property
@@ -350,7 +356,7 @@ class _Job:
                 return self._finish(work)
             remote = compute.find(name)
             if remote is None:
-                compute.start(name, work, todo)
+                self._launch(work, todo, name)
                 remote = compute.find(name)
             if remote is None or not remote.has_ended:
                 status = remote.status if remote else "submitted"
@@ -365,11 +371,12 @@ class _Job:
             raise target
         if self.request is not None and _is_ours(self.request):
             return self._score_here(self.request, target)
-        if self.work is None and (known := self._recorded(target)) is not None:
-            return known
-        work = self.work or self._prepare(target)
-        yield from self._try(work)
-        return self._finish(work)
+        record = self._recorded(target) if self.work is None else None
+        if record is None:
+            work = self.work or self._prepare(target)
+            yield from self._try(work)
+            record = self._finish(work)
+        return self._resampled(self.request, target, record) if self.request is not None else record
 
     def _await_target(self) -> Generator[None, None, RunRecord | LlmopsError | None]:
         if not isinstance(self.target, _Job):
@@ -377,6 +384,14 @@ class _Job:
         while self.target.outcome is None:
             yield
         return self.target.outcome
+
+    def _resampled(self, request: RunRequest, target: RunRecord | None, record: RunRecord) -> RunRecord:
+        runs = self.runs
+        open_here = runs._open_here  # noqa: SLF001 a job is a part of its runs
+        found = resample(request, target, record, open_here=open_here, progress=self.progress, say=runs.say)
+        if found is not record:
+            runs.recorded.write(found)
+        return found
 
     def _score_here(self, request: RunRequest, target: RunRecord | None) -> RunRecord:
         with self.runs._open_here() as here:  # noqa: SLF001 a job is a part of its runs
@@ -421,7 +436,7 @@ class _Job:
             if remote is None and (is_new or work.request is None):
                 return
             if remote is None:
-                compute.start(name, work, todo)
+                self._launch(work, todo, name)
                 is_new = True
             watched = remote is None or not remote.has_ended
             self.under_way = name
@@ -429,6 +444,19 @@ class _Job:
             remote = yield from Watch(self.runs, label, self.progress).follow(name, len(todo))
             self.under_way = ""
             self._take(work, todo, remote, is_cached=not watched)
+
+    def _launch(self, work: Work, todo: Sequence[int], name: str) -> None:
+        """Start a try, unless it could not reach its models.
+
+        Raises:
+            BackendError: a connection or a model deployment is missing, or a model is retired.
+        """
+        assert work.request is not None
+        is_job = self.runs.settings.compute == "job"
+        with contextlib.closing(Arm(self.runs.session)) as arm:
+            if obstacles := find_run_obstacles(arm, work.request, is_job=is_job):
+                raise BackendError(*obstacles)
+        self.runs.compute.start(name, work, todo)
 
     def _todo(self, work: Work) -> list[int]:
         """Name the lines that still need an answer; nodes over all lines need them all in one try."""

@@ -106,8 +106,9 @@ def delete(call: Call) -> Response:
 
 
 def list_keys(call: Call) -> Response:
-    """Give both keys."""
-    find(call)
+    """Give both keys; that an endpoint which takes tokens refuses with 400 is assumed."""
+    if find(call)["properties"].get("authMode") == "AADToken":
+        raise user_error("The endpoint takes tokens of Microsoft Entra, and has no keys.")
     return json_response(_keys(call))
 
 
