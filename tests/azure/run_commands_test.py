@@ -320,6 +320,7 @@ def test_a_number_of_an_evaluation_flows_own_has_a_bootstrap(bench: Workbench, r
 
 def test_an_evaluation_that_differs_on_this_machine_gives_no_confidence(bench: Workbench) -> None:
     opaque(bench)
+    bench.rows(*(f"question {number}" for number in range(40)))
     bench.replace("flows/score/aggregate.py", "    log_metric(", '    log_metric("who", os.getpid())\n    log_metric(')
     bench.replace("flows/score/aggregate.py", "from typing", "import os\nfrom typing")
     code, verdict = bench.check_on_azure("tiny", "--baseline", "none")
