@@ -323,5 +323,5 @@ def test_an_evaluation_that_differs_on_this_machine_gives_no_confidence(bench: W
     bench.rows(*(f"question {number}" for number in range(40)))
     bench.replace("flows/score/aggregate.py", "    log_metric(", '    log_metric("who", os.getpid())\n    log_metric(')
     bench.replace("flows/score/aggregate.py", "from typing", "import os\nfrom typing")
-    code, verdict = bench.check_on_azure("tiny", "--baseline", "none")
-    assert (code, verdict["findings"][-1]["outcome"]) == (11, "inconclusive")
+    answer = bench.call("check", "tiny", "--environment", "dev", "--baseline", "none")
+    assert (answer.code, "this machine does not find the same" in answer.err) == (11, True), answer.err
