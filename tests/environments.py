@@ -34,8 +34,16 @@ class Workshop:
         """Make an environment from lock files; returns its Python."""
         self.installer.create(venv, sys.executable)
         for lock in locks:
-            self.installer.install(python_of(venv), "--require-hashes", "--requirement", str(self.root / lock))
+            self._install(python_of(venv), "--no-deps", "--require-hashes", "--requirement", str(self.root / lock))
         return python_of(venv)
+
+    def _install(self, python: Path, *arguments: str) -> None:
+        """Install; what a test imports is compiled when it is imported, and most is not."""
+        if isinstance(self.installer, Uv):
+            command = [self.installer.executable, "pip", "install", "--quiet", "--python", str(python)]
+        else:
+            command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile"]
+        subprocess.run([*command, *arguments], env=self.env, check=True)
 
     def cached(self, name: str, *locks: str) -> Path:
         """Make an environment once per content of its lock files; tests must not change it. Returns its Python."""
@@ -64,12 +72,7 @@ class Workshop:
 
     def install_wheel(self, python: Path, wheel: Path, extra: str = "") -> None:
         """Install the wheel and, from no index, prove that the lock files hold all that it asks for."""
-        wanted = f"{wheel}[{extra}]" if extra else str(wheel)
-        if isinstance(self.installer, Uv):
-            command = [self.installer.executable, "pip", "install", "--quiet", "--python", str(python)]
-        else:
-            command = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*command, "--no-index", wanted], env=self.env, check=True)
+        self._install(python, "--no-index", f"{wheel}[{extra}]" if extra else str(wheel))
 
 
 def copy_example(root: Path, folder: Path) -> Path:
