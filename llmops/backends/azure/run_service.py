@@ -6,7 +6,6 @@ import concurrent.futures
 import contextlib
 import hashlib
 import io
-import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -232,7 +231,6 @@ class RunService:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the SDK's progress bars and hints out of what the command writes."""
-    logging.getLogger("promptflow").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
 
