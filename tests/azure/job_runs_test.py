@@ -129,15 +129,22 @@ def test_a_job_is_left_to_itself_and_attached_to_again(bench: Workbench, request
     assert len(jobs(requests)) == 1
 
 
-@pytest.mark.parametrize("fault", [{"status": 503}, {"status": 404, "count": None}, {"effect": "reset"}])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"path": "std_log.txt", "status": 503, "count": None},
+        {"path": "std_log.txt", "status": 404, "count": None},
+        {"path": "/discovery$", "status": 503, "count": None},
+    ],
+)
 def test_a_log_that_cannot_be_read_stops_no_job(
     bench: Workbench, inject: Callable[..., None], requests: Requests, fault: dict[str, Any]
 ) -> None:
     bench.rows("sleep:1")
-    inject(path="std_log.txt", **fault)
+    inject(**fault)
     record = bench.json("run", "tiny", "--environment", "dev")
     assert record["completed"] == 1
-    assert any(entry.fault for entry in requests.all("GET", "std_log.txt"))
+    assert any(entry.fault for entry in requests.all("GET", fault["path"].strip("$")))
 
 
 def test_a_job_is_canceled(bench: Workbench) -> None:

@@ -146,7 +146,7 @@ class JobRuns:
         def read() -> str:
             import httpx
 
-            details = self.session.ml.jobs._runs_operations.get_run_details(name)  # noqa: SLF001 `stream` prints
+            details = _run_operations(self.session).get_run_details(name)
             address = (details.log_files or {}).get(_LOG)
             if not address:
                 return ""
@@ -258,6 +258,21 @@ def _pack_driver(path: Path) -> None:
             name = file.relative_to(package)
             if name.parts[0] != "emulator":
                 archive.write(file, Path("llmops") / name)
+
+
+def _run_operations(session: AzureSession) -> Any:
+    """Return the SDK's way to logs; `stream` prints.
+
+    Raises:
+        azure.core.exceptions.ServiceResponseError: the workspace does not say where its services are; the SDK takes any
+            answer for a list of addresses and stumbles over it.
+    """
+    from azure.core.exceptions import ServiceResponseError
+
+    try:
+        return session.ml.jobs._runs_operations  # noqa: SLF001 as above
+    except KeyError as error:
+        raise ServiceResponseError(f"the workspace's discovery address names no service '{error.args[0]}'") from error
 
 
 def _shard_name(name: str, shard: int) -> str:

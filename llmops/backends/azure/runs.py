@@ -39,7 +39,7 @@ from llmops.backends.recorded import RecordedRuns
 from llmops.config.model import Environment
 from llmops.core.documents import to_json
 from llmops.core.latency import summarize_latency
-from llmops.errors import BackendError, DeadlineError, LlmopsError, UsageError
+from llmops.errors import BackendError, DeadlineError, LlmopsError, TransientError, UsageError
 from llmops.records import DatasetRef, FlowRef, Line, LineError, PendingRecord, RunRecord
 
 _EMPTY_PAGES = 4
@@ -293,7 +293,7 @@ class Watch:
         Raises:
             DeadlineError: it takes longer than the environment allows.
         """
-        began, status = self.runs.clock.now(), ""
+        began, status, done = self.runs.clock.now(), "", 0
         limit = self.runs.settings.timeout_s
         while True:
             remote = self.runs.compute.find(name)
@@ -304,7 +304,9 @@ class Watch:
             if remote is not None and remote.status != status:
                 status = remote.status
                 self.runs.say(f"{self.label}: {name} is {status}. {remote.link}".rstrip())
-            done = self.runs.compute.count_finished(name) if status == "Running" else 0
+            if status == "Running":
+                with contextlib.suppress(TransientError):  # how far it is decides nothing
+                    done = self.runs.compute.count_finished(name)
             self.progress.update(self.label, done=min(done, total), total=total)
             yield
 
