@@ -8,6 +8,7 @@ times as much per request.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -147,6 +148,8 @@ class _Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._poller = select.poll()
+        self._poller.register(writer.get_extra_info("socket"), select.POLLIN)
 
     @classmethod
     async def open(cls, port: int) -> _Connection:
@@ -154,7 +157,8 @@ class _Connection:
 
     @property
     def is_open(self) -> bool:
-        return not (self._reader.at_eof() or self._writer.is_closing())
+        """Whether an unused connection can be used: the event loop may not have heard yet that it was closed."""
+        return not (self._reader.at_eof() or self._writer.is_closing() or self._poller.poll(0))
 
     def write(self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         lines = [b"%s %s HTTP/1.1\r\nhost: 127.0.0.1\r\n" % (method.encode(), target)]
