@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,15 @@ def interrupt_when(is_time: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As at a terminal; what a shell starts in the background ignores the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("is_asked", [True, False])
 @pytest.mark.parametrize("compute", ["serverless", "job"])
 def test_control_c_cancels_a_run_when_that_was_asked_for(
