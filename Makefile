@@ -66,7 +66,7 @@ test-azure: setup-azure
 	@.venv-azure/bin/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist loadgroup tests/azure $(PYTEST_ARGS)
 
 test-azure-full:
-	@$(MAKE) --no-print-directory test-azure PYTEST_ARGS="--full $(PYTEST_ARGS)"
+	@$(MAKE) --no-print-directory test-azure PYTEST_ARGS="--full -o faulthandler_timeout=0 $(PYTEST_ARGS)"
 
 pins:
 	@PYTHON="$(PYTHON)" sh tools/python.sh -m tools.pins $(GROUPS)
