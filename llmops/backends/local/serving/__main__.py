@@ -110,9 +110,9 @@ async def _serve(runtime: Runtime, listener: socket.socket, lock: int, takeover:
         }
 
         def announce() -> None:
-            _write_private(runtime.places.router, hello)
             if takeover:
                 takeover.finish()
+            _write_private(runtime.places.router, hello)
             _say(hello)
             _let_go(sys.stdout)
 
@@ -152,7 +152,7 @@ async def _retire_for_successor(
         healthy = [name for name, status in statuses.items() if status == "healthy"]
         return Estate(listener=listener, lock=lock, private=runtime.private_values(), healthy=healthy)
 
-    await await_successor(door, token.encode(), describe)
+    await await_successor(door, token.encode(), describe, server.stop_accepting)
     await server.retire()
 
 
@@ -183,11 +183,15 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         self._announce()
 
-    async def retire(self) -> None:
-        """Accept nothing more, let clients see their connections end with an answer, then end."""
+    def stop_accepting(self) -> None:
+        """Accept nothing more; `close` would break off who has been accepted in this very turn of the event loop."""
         self._app.is_retiring = True
         for server in self.servers:
-            server.close()
+            for listener in server.sockets:
+                asyncio.get_running_loop().remove_reader(listener)
+
+    async def retire(self) -> None:
+        """Let clients see their connections end with an answer, then end."""
         await asyncio.sleep(_FAREWELL_S)
         self._stop()
 

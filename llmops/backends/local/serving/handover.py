@@ -57,13 +57,16 @@ def open_door() -> Iterator[socket.socket]:
         yield door
 
 
-async def await_successor(door: socket.socket, token: bytes, describe: Callable[[], Awaitable[Estate]]) -> None:
+async def await_successor(
+    door: socket.socket, token: bytes, describe: Callable[[], Awaitable[Estate]], give_way: Callable[[], None]
+) -> None:
     """Return once a successor has taken over; one that gives up is forgotten.
 
     Args:
         door: see `open_door`.
         token: that a successor must bring.
         describe: tells what there is to be handed over.
+        give_way: stops accepting; the successor hears of it.
     """
     loop = asyncio.get_running_loop()
     while True:
@@ -75,6 +78,7 @@ async def await_successor(door: socket.socket, token: bytes, describe: Callable[
                     continue
                 await asyncio.to_thread(_give, visitor, await describe())
                 if await asyncio.to_thread(visitor.recv, 1) == _GO:
+                    give_way()
                     return
 
 
@@ -107,8 +111,10 @@ class Takeover:
         self._door.close()
 
     def finish(self) -> None:
-        """Tell the old router that it is relieved."""
-        self._door.sendall(_GO)
+        """Tell the old router that it is relieved, and wait until it accepts nothing more."""
+        with contextlib.suppress(OSError):  # it may have ended
+            self._door.sendall(_GO)
+            self._door.recv(1)
 
 
 def _brings(visitor: socket.socket, token: bytes) -> bool:
