@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from llmops.backends.azure.arm import Arm, Document
@@ -49,6 +49,7 @@ class WorkspaceModels:
     """Looks at connections and model deployments; what this identity may not look at is passed over."""
 
     arm: Arm
+    _connections: dict[str, Document | None] = field(default_factory=dict)
 
     def find_obstacles(self, connections: Iterable[str], uses: Iterable[ModelUse]) -> Sequence[Problem]:
         """Name the connections and model deployments that are missing, and models that are retired."""
@@ -93,12 +94,14 @@ class WorkspaceModels:
             )
 
     def _connection(self, name: str) -> Document | None:
-        """Read a connection: None when there is none, and an empty one when it may not be looked at."""
-        path, what = self.arm.path(f"connections/{name}"), f"read the connection '{name}'"
-        try:
-            return self.arm.get(path, version=CONNECTION_VERSION, what=what)
-        except LlmopsError:
-            return {}
+        """Read a connection once: None when there is none, and an empty one when it may not be looked at."""
+        if name not in self._connections:
+            path, what = self.arm.path(f"connections/{name}"), f"read the connection '{name}'"
+            try:
+                self._connections[name] = self.arm.get(path, version=CONNECTION_VERSION, what=what)
+            except LlmopsError:
+                self._connections[name] = {}
+        return self._connections[name]
 
 
 def find_run_obstacles(arm: Arm, request: RunRequest, *, is_job: bool) -> Sequence[Problem]:

@@ -6,7 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-from llmops.backends.azure.quiet import hush
 from llmops.backends.azure.refusals import NotThereError
 from llmops.backends.azure.session import AzureSession
 from llmops.errors import UsageError
@@ -23,7 +22,6 @@ def fetch(session: AzureSession, state: Path, address: str) -> Path:
     Raises:
         UsageError: there is no such asset, or it is no single file.
     """
-    hush()
     _, name, version = address.split(":")
     folder = state / "data" / f"{session.settings.workspace}-{name}-{version}"
     if not folder.exists():

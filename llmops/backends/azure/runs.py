@@ -17,7 +17,6 @@ from llmops.backends.azure.child_runs import given_inputs, to_line
 from llmops.backends.azure.flow_runs import FlowRuns
 from llmops.backends.azure.job_runs import JobRuns
 from llmops.backends.azure.models import find_run_obstacles
-from llmops.backends.azure.quiet import hush
 from llmops.backends.azure.resampling import resample
 from llmops.backends.azure.run_service import PAGE, RemoteRun, RunService
 from llmops.backends.azure.session import AzureSession, import_in_background, open_session
@@ -91,7 +90,6 @@ class AzureRuns:
     @cached_property
     def session(self) -> AzureSession:
         """The workspace as this process reaches it."""
-        hush()
         return open_session(self.environment, self.state, self.env)
 
     @cached_property

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmops.backends.azure.credentials import build_credential
-from llmops.backends.azure.quiet import quiet
+from llmops.backends.azure.quiet import hush, quiet
 from llmops.backends.azure.refusals import BusyError, facts_of, sdk_errors, translate
 from llmops.backends.azure.settings import AzureSettings, read_settings
 from llmops.config.model import Environment
@@ -162,6 +162,7 @@ def open_session(environment: Environment, state: Path, env: Mapping[str, str]) 
         UsageError: the environment does not say which workspace.
     """
     settings = read_settings(environment, env)
+    hush()
     with _lock:
         if "PF_HOME_DIRECTORY" not in os.environ:
             # Read by the SDKs when they are imported; there is no other way to tell them.
