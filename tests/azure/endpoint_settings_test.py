@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
-from llmops.backends.protocols import DeploymentRequest
 from llmops.backends.registry import Delivery, open_delivery
 from llmops.emulator.emulator import Emulator
 from tests.azure.conftest import GROUP, SUBSCRIPTION, Requests, environment, unique
-from tests.backends.packages import echo_flow, package
+from tests.azure.echo import deploy_echo
 
 IDENTITY = (
     f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.ManagedIdentity"
@@ -42,17 +41,6 @@ def sent(requests: Requests, part: str) -> dict[str, Any]:
     return dict(json.loads(requests.all("PUT", part)[-1].body))
 
 
-def deploy(delivery: Delivery, folder: Path, **settings: Any) -> str:
-    """Deploy a flow as `first`; return the endpoint's name."""
-    manifest = package(echo_flow(folder), folder / "package")
-    model = delivery.registry.register(folder / "package", name="echo", digest=manifest.digest, created_by="t")
-    name = unique("settings")
-    delivery.endpoints.ensure_endpoint(name, tags={})
-    request = DeploymentRequest(name="first", model=model, package=folder / "package", settings=settings)
-    delivery.endpoints.create_deployment(name, request)
-    return name
-
-
 def test_an_endpoint_has_an_identity_of_its_own(opened: Open, requests: Requests) -> None:
     opened().endpoints.ensure_endpoint(name := unique("own"), tags={})
     body = sent(requests, name)
@@ -75,7 +63,7 @@ def test_an_endpoint_that_takes_tokens_is_asked_with_one_that_is_fresh(
     opened: Open, tmp_path: Path, settings: Callable[..., None], requests: Requests
 ) -> None:
     delivery = opened(auth_mode="aad_token")
-    name = deploy(delivery, tmp_path)
+    name = deploy_echo(delivery, tmp_path)
     while delivery.endpoints.observe(name).deployments["first"].status == "creating":  # type: ignore[union-attr]
         time.sleep(0.1)
     settings(token_s=2)
@@ -88,7 +76,7 @@ def test_an_endpoint_that_takes_tokens_is_asked_with_one_that_is_fresh(
 
 
 def test_a_deployment_is_told_all_that_is_set(opened: Open, tmp_path: Path, requests: Requests) -> None:
-    name = deploy(opened(), tmp_path, start_timeout_s=45, max_queue_wait_s=2, instance_type="Standard_F4s_v2")
+    name = deploy_echo(opened(), tmp_path, start_timeout_s=45, max_queue_wait_s=2, instance_type="Standard_F4s_v2")
     properties = sent(requests, f"{name}/deployments/first")["properties"]
     assert properties["livenessProbe"] == properties["readinessProbe"] == {"initialDelay": "PT45S"}
     assert properties["requestSettings"]["maxQueueWait"] == "PT2S"
@@ -97,13 +85,13 @@ def test_a_deployment_is_told_all_that_is_set(opened: Open, tmp_path: Path, requ
 
 
 def test_requests_and_answers_are_collected_as_asked(opened: Open, tmp_path: Path, requests: Requests) -> None:
-    name = deploy(opened(), tmp_path, data_collector={"sampling_rate": 0.1, "collections": ["model_outputs"]})
+    name = deploy_echo(opened(), tmp_path, data_collector={"sampling_rate": 0.1, "collections": ["model_outputs"]})
     collector = sent(requests, f"{name}/deployments/first")["properties"]["dataCollector"]
     assert collector["collections"] == {"model_outputs": {"dataCollectionMode": "Enabled", "samplingRate": 0.1}}
 
 
 def test_an_image_of_ones_own_is_what_serves(opened: Open, tmp_path: Path, requests: Requests) -> None:
-    deploy(opened(), tmp_path, image="registry.example/flows:1")
+    deploy_echo(opened(), tmp_path, image="registry.example/flows:1")
     body = sent(requests, "/environments/llmops-promptflow")["properties"]
     assert body["image"] == "registry.example/flows:1"
     assert body["inferenceConfig"]["scoringRoute"] == {"path": "/score", "port": 8080}

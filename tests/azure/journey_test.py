@@ -7,20 +7,9 @@ from pathlib import Path
 import pytest
 
 from llmops.emulator.emulator import Emulator
-from tests.azure.conftest import GROUP, SUBSCRIPTION, unique
+from tests.azure.conftest import unique
 from tests.azure.workbench import Workbench, make_workbench
-from tests.journey import Journey, environment, walk
-
-AZURE = """\
-azure:
-  subscription_id: {subscription}
-  resource_group: {group}
-  workspace: {workspace}
-  credentials: [environment]
-  retries: {{attempts: 4, first_wait_s: 0.01, longest_wait_s: 0.05, busy_s: 30}}
-  runs: {{poll_s: 0.05}}
-serving: {{max_queue_wait_s: 30}}
-"""
+from tests.journey import Journey, walk
 
 
 @pytest.fixture
@@ -29,9 +18,7 @@ def bench(emulator: Emulator, tmp_path: Path) -> Workbench:
     bench = make_workbench(tmp_path / "project", "")
     bench.rows(*(f"question {number}" for number in range(6)))
     for name, verdict in (("dev", False), ("prod", True)):
-        azure = AZURE.format(subscription=SUBSCRIPTION, group=GROUP, workspace=unique(f"journey-{name}"))
-        text = environment(backend="azure", endpoint=unique(f"journey-{name}"), verdict=verdict, more=azure)
-        bench.write(f"config/environments/{name}.yaml", text)
+        bench.serving(name, unique(f"journey-{name}"), verdict=verdict)
     bench.commit("environments")
     return bench
 

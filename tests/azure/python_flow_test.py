@@ -21,7 +21,8 @@ from llmops.flows.tree import WorkingTree
 from llmops.records import FlowRef
 from llmops.releases import Manifest
 from tests.azure.conftest import Requests, environment, unique
-from tests.backends.packages import echo_flow, llm_flow, package
+from tests.azure.echo import deploy_echo
+from tests.backends.packages import llm_flow, package
 
 MODULE = """\
 import os
@@ -83,12 +84,7 @@ def test_a_python_flow_serves_and_its_failures_are_its_own(delivery: Delivery, t
 
 
 def test_the_settings_of_a_deployment_reach_azure(delivery: Delivery, tmp_path: Path, requests: Requests) -> None:
-    manifest = package(echo_flow(tmp_path), tmp_path / "package")
-    model = delivery.registry.register(tmp_path / "package", name="echo", digest=manifest.digest, created_by="t")
-    name = unique("settings")
-    delivery.endpoints.ensure_endpoint(name, tags={})
-    request = DeploymentRequest(name="first", model=model, package=tmp_path / "package", settings=SERVING)
-    delivery.endpoints.create_deployment(name, request)
+    name = deploy_echo(delivery, tmp_path, **SERVING)
     (sent,) = [json.loads(one.body) for one in requests.all("PUT", f"{name}/deployments/first")]
     (scaling,) = [json.loads(one.body) for one in requests.all("PUT", "autoscalesettings")]
     properties = sent["properties"]
@@ -134,11 +130,7 @@ def test_an_error_of_what_stands_before_the_container_is_not_the_flows(
 
 def _serve_echo(delivery: Delivery, folder: Path) -> str:
     """Give a new endpoint one deployment with all traffic; return the endpoint's name."""
-    manifest = package(echo_flow(folder), folder / "package")
-    model = delivery.registry.register(folder / "package", name="echo", digest=manifest.digest, created_by="t")
-    name = unique("measured")
-    delivery.endpoints.ensure_endpoint(name, tags={})
-    delivery.endpoints.create_deployment(name, DeploymentRequest(name="first", model=model, package=folder / "package"))
+    name = deploy_echo(delivery, folder)
     _wait(delivery, name)
     delivery.endpoints.update_endpoint(name, traffic={"first": 100})
     return name

@@ -10,20 +10,9 @@ import pytest
 from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, DEPLOY, JOBS, TOKENS
 from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import permission_of
-from tests.azure.conftest import GROUP, SUBSCRIPTION, Requests, unique
+from tests.azure.conftest import Requests, unique
 from tests.azure.workbench import Workbench, make_workbench
-from tests.journey import environment
 
-MORE = """\
-azure:
-  subscription_id: {subscription}
-  resource_group: {group}
-  workspace: {workspace}
-  credentials: [environment]
-  retries: {{attempts: 4, first_wait_s: 0.01, longest_wait_s: 0.05, busy_s: 30}}
-  runs: {{poll_s: 0.05}}
-serving: {{max_queue_wait_s: 30, autoscale: {{max_instances: 2}}}}
-"""
 LOOKS = frozenset(
     {
         "microsoft.authorization/permissions/read",
@@ -45,9 +34,7 @@ def bench(emulator: Emulator, tmp_path: Path) -> Workbench:
 
 
 def serve(bench: Workbench) -> None:
-    more = MORE.format(subscription=SUBSCRIPTION, group=GROUP, workspace=bench.workspace)
-    text = environment(backend="azure", endpoint=unique("roles"), verdict=False, more=more)
-    bench.write("config/environments/dev.yaml", text)
+    bench.serving("dev", bench.workspace, settings="autoscale: {max_instances: 2}")
     bench.commit("environment")
 
 

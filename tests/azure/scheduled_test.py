@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 
 from llmops.emulator.emulator import Emulator
-from tests.azure.conftest import GROUP, SUBSCRIPTION, Requests, unique
-from tests.azure.journey_test import AZURE
+from tests.azure.conftest import Requests, unique
 from tests.azure.workbench import Workbench, make_workbench
-from tests.journey import environment
 
 ROWS = [f"question {number}" for number in range(6)]
 
@@ -23,9 +21,7 @@ def bench(emulator: Emulator, tmp_path: Path) -> Workbench:
     del emulator
     bench = make_workbench(tmp_path / "project", unique("scheduled"))
     bench.rows(*ROWS)
-    azure = AZURE.format(subscription=SUBSCRIPTION, group=GROUP, workspace=bench.workspace)
-    text = environment(backend="azure", endpoint=unique("scheduled"), verdict=False, more=azure)
-    bench.write("config/environments/dev.yaml", text)
+    bench.serving("dev", bench.workspace)
     bench.commit("environment")
     for command in ("register tiny --without-verdict test", "deploy tiny"):
         answer = bench.call(*command.split(), "--environment", "dev")

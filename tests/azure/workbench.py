@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from llmops.cli.main import main
-from tests.azure.conftest import GROUP, SUBSCRIPTION
+from tests.azure.conftest import GROUP, SUBSCRIPTION, unique
+from tests.journey import environment
 from tests.projects import Answer, TinyProject, make_project
 
 ENVIRONMENT = """\
@@ -27,6 +28,18 @@ azure:
   workspace: {workspace}
   retries: {{attempts: 4, first_wait_s: 0.01, longest_wait_s: 0.05, busy_s: 1}}
   runs: {{poll_s: {poll_s}, {runs}}}
+"""
+
+
+SERVING = """\
+azure:
+  subscription_id: {subscription}
+  resource_group: {group}
+  workspace: {workspace}
+  credentials: [environment]
+  retries: {{attempts: 4, first_wait_s: 0.01, longest_wait_s: 0.05, busy_s: 30}}
+  runs: {{poll_s: 0.05}}
+serving: {{max_queue_wait_s: 30, {settings}}}
 """
 
 
@@ -48,6 +61,19 @@ class Workbench(TinyProject):
             subscription=SUBSCRIPTION, group=GROUP, workspace=workspace or self.workspace, runs=runs, poll_s=poll_s
         )
         self.write(f"config/environments/{name}.yaml", text + more)
+
+    def serving(self, name: str, workspace: str, *, settings: str = "", verdict: bool = False) -> None:
+        """Write an environment that is deployed to, with an endpoint of its own.
+
+        Args:
+            name: of the environment.
+            workspace: of the emulator.
+            settings: more of `serving`.
+            verdict: whether it asks for one.
+        """
+        more = SERVING.format(subscription=SUBSCRIPTION, group=GROUP, workspace=workspace, settings=settings)
+        text = environment(backend="azure", endpoint=unique(name), verdict=verdict, more=more)
+        self.write(f"config/environments/{name}.yaml", text)
 
     def call(self, *arguments: str, env: Mapping[str, str] | None = None) -> Answer:
         """Run one command of llmops in this process."""

@@ -1,0 +1,22 @@
+"""A flow that answers what it was asked, deployed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llmops.backends.protocols import DeploymentRequest
+from llmops.backends.registry import Delivery
+from tests.azure.conftest import unique
+from tests.backends.packages import echo_flow, package
+
+
+def deploy_echo(delivery: Delivery, folder: Path, **settings: Any) -> str:
+    """Deploy the flow as `first` to a new endpoint, without waiting for it; return the endpoint's name."""
+    manifest = package(echo_flow(folder), folder / "package")
+    model = delivery.registry.register(folder / "package", name="echo", digest=manifest.digest, created_by="t")
+    name = unique("echo")
+    delivery.endpoints.ensure_endpoint(name, tags={})
+    request = DeploymentRequest(name="first", model=model, package=folder / "package", settings=settings)
+    delivery.endpoints.create_deployment(name, request)
+    return name
