@@ -9,6 +9,7 @@ import importlib.metadata
 import itertools
 import os
 import random
+import re
 import shutil
 import sys
 import tempfile
@@ -81,10 +82,21 @@ class Extent(NamedTuple):
 
     is_full: bool
 
-    def pick(self, points: Sequence[T], count: int, seed: str, *, most: int | None = None) -> Sequence[T]:
-        """Choose points: `count` of them, or `most` (all when None) when everything is tried."""
+    def pick(self, points: Sequence[T], count: int, seed: str, *, most: int | None = None) -> Iterator[T]:
+        """Choose points: `count` of them, or `most` (all when None) when everything is tried, which shows how far it is."""
         wanted = (len(points) if most is None else most) if self.is_full else count
-        return random.Random(seed).sample(points, min(wanted, len(points)))
+        chosen = random.Random(seed).sample(points, min(wanted, len(points)))
+        return _noted(chosen) if self.is_full else iter(chosen)
+
+
+def _noted(points: Sequence[T]) -> Iterator[T]:
+    """Yield points, and write down in `build/sweeps/` which of them is being tried: all of them take hours."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].partition(" (")[0])
+    file = Path("build/sweeps") / f"{name.strip('-')}.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for number, point in enumerate(points, 1):
+        file.write_text(f"{number} of {len(points)}: {point}\n", encoding="utf-8")
+        yield point
 
 
 @pytest.fixture(scope="session")
