@@ -20,6 +20,7 @@ from llmops.emulator.certificates import Certificates
 from llmops.errors import BackendError, DeadlineError, UsageError
 
 PACKAGE = Path(__file__).with_name("azurite")
+_END_WITH_STARTER = PACKAGE / "end_with_starter.js"
 _START_S = 60.0
 _STOP_S = 5.0
 
@@ -139,7 +140,7 @@ class Azurite:
             self._child = subprocess.Popen(
                 _command(script, self.port, certificates, folder, keep=keep),
                 env={"PATH": os.environ.get("PATH", ""), "AZURITE_ACCOUNTS": keys, "HOME": str(folder)},
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -162,6 +163,8 @@ class Azurite:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        assert self._child.stdin is not None
+        self._child.stdin.close()
 
     def _wait_until_it_listens(self) -> None:
         deadline = time.monotonic() + _START_S
@@ -178,7 +181,8 @@ class Azurite:
 def _command(script: Path, port: int, certificates: Certificates, folder: Path, *, keep: bool) -> list[str]:
     storage = ["--location", str(folder / "blobs")] if keep else ["--inMemoryPersistence"]
     return [
-        *(str(find_node()), str(script), "--blobHost", "127.0.0.1", "--blobPort", str(port)),
+        *(str(find_node()), "--require", str(_END_WITH_STARTER), str(script)),
+        *("--blobHost", "127.0.0.1", "--blobPort", str(port)),
         *("--cert", str(certificates.leaf), "--key", str(certificates.key), "--oauth", "basic"),
         *("--skipApiVersionCheck", "--disableTelemetry", "--silent"),
         *storage,

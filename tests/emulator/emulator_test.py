@@ -17,7 +17,7 @@ from llmops.emulator.emulator import Emulator
 from llmops.emulator.settings import Settings
 from llmops.emulator.tokens import WRONG_SECRET, decode
 from tests.emulator.conftest import ARM, Client, connect
-from tests.projects import wait_for
+from tests.projects import is_running, wait_for
 
 pytestmark = [pytest.mark.registry, pytest.mark.xdist_group("emulator")]
 
@@ -361,6 +361,17 @@ def test_it_serves_until_it_is_told_to_end(user: dict[str, str], tmp_path: Path)
         assert child.wait(30) == 0
     lines = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
     assert lines == hello["environment"]
+
+
+def test_nothing_of_it_outlives_its_sudden_end(user: dict[str, str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "llmops", "emulator", "start"]
+    with subprocess.Popen(command, cwd=tmp_path, env=user, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline()
+        started = [int(pid) for pid in Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()]
+        child.kill()
+    assert started
+    wait_for(lambda: not any(map(is_running, started)))
 
 
 @pytest.mark.parametrize(
