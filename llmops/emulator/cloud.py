@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import uuid
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from llmops.emulator.blobs import Blobs
 from llmops.emulator.clock import timestamp
+from llmops.emulator.containers import Containers
 from llmops.emulator.errors import not_found
 from llmops.emulator.faults import FaultRules
 from llmops.emulator.hosting import Hosting
@@ -66,7 +66,6 @@ class Cloud:
 
     Attributes:
         python: interpreter in which flows run.
-        python_home: folder of that interpreter, where command jobs find `python`.
         folder: for files that this process needs: downloaded models, logs.
         settings: replaced as a whole when they change.
     """
@@ -77,10 +76,10 @@ class Cloud:
     faults: FaultRules
     journal: Journal
     blobs: Blobs
+    containers: Containers
     operations: Operations
     folder: Path
-    python: str = sys.executable
-    python_home: Path = Path(sys.executable).parent
+    python: str
     scored: ScoredRequests = field(default_factory=ScoredRequests)
     lock: threading.RLock = field(default_factory=threading.RLock)
     hosting: Hosting = field(init=False)

@@ -16,16 +16,17 @@ from llmops.emulator.azurite_process import Account, Azurite, install_azurite, m
 from llmops.emulator.blobs import Blobs
 from llmops.emulator.certificates import Certificates, make_certificates
 from llmops.emulator.cloud import Cloud
+from llmops.emulator.containers import Containers
 from llmops.emulator.control import ControlPage
 from llmops.emulator.environment import environment
 from llmops.emulator.faults import FaultRules
-from llmops.emulator.interpreter import write_interpreter
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operations
 from llmops.emulator.server import EmulatorServer
 from llmops.emulator.service import Service, service_of
 from llmops.emulator.settings import Settings
 from llmops.emulator.store import Store
+from llmops.emulator.surroundings import clean_environment
 from llmops.emulator.tokens import TokenService
 
 if TYPE_CHECKING:
@@ -88,9 +89,12 @@ class Emulator:
             keep=folder is not None,
         )
         self._open.callback(blob_service.close)
-        interpreter = write_interpreter(python, self.folder, os.environ)
-        self.cloud = _cloud(settings, Blobs(blob_service), self.folder, str(interpreter), keep=folder is not None)
-        self.cloud.python_home = Path(python).absolute().parent
+        containers = Containers(clean_environment(os.environ))
+        self._open.callback(containers.close)
+        interpreter = str(Path(python).absolute())
+        self.cloud = _cloud(
+            settings, Blobs(blob_service), containers, self.folder, interpreter, keep=folder is not None
+        )
         self._open.callback(self.cloud.hosting.close)
         self._open.callback(self.cloud.operations.cancel_all)
         self._open.callback(self.cloud.runs.close)
@@ -135,7 +139,7 @@ def _account(folder: Path) -> Account:
     return Account(name=ACCOUNT, key=file.read_text(encoding="ascii"))
 
 
-def _cloud(settings: Settings, blobs: Blobs, folder: Path, python: str, *, keep: bool) -> Cloud:
+def _cloud(settings: Settings, blobs: Blobs, containers: Containers, folder: Path, python: str, *, keep: bool) -> Cloud:
     return Cloud(
         settings=settings,
         store=Store(folder / "state.json" if keep else None),
@@ -143,6 +147,7 @@ def _cloud(settings: Settings, blobs: Blobs, folder: Path, python: str, *, keep:
         faults=FaultRules(),
         journal=Journal(),
         blobs=blobs,
+        containers=containers,
         operations=Operations(),
         folder=folder,
         python=python,

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from llmops.core.mapping import ColumnMapping, apply, complete, parse_mapping
+from llmops.emulator.containers import Containers
 from llmops.engine.worker_process import WorkerDiedError, WorkerProcess, WorkerSpec
 from llmops.errors import UsageError
 
@@ -80,22 +81,35 @@ class LineOutcome:
 
 
 def execute(
-    run: FlowRun, *, is_canceled: Callable[[], bool], on_line: Callable[[LineOutcome], None]
+    run: FlowRun,
+    containers: Containers,
+    *,
+    is_canceled: Callable[[], bool],
+    on_line: Callable[[LineOutcome], None],
 ) -> Mapping[str, Any]:
     """Run all lines, then the aggregation over those that completed; returns the logged metrics.
+
+    Args:
+        run: what to execute.
+        containers: where it is executed.
+        is_canceled: whether it shall end.
+        on_line: told of each line as it ends, in the loop of the containers; must be quick.
 
     Raises:
         RunFailedError: the flow does not load, the mapping finds nothing, or the aggregation failed.
     """
-    return asyncio.run(_execute(run, is_canceled, on_line))
+    definition = _prepare(run)
+    inputs = _inputs_of(run, definition)
+    worker = WorkerProcess(_worker_spec(run, containers.environ), run.log, containers.forks)
+    return containers.do(_execute(worker, inputs, is_canceled, on_line))
 
 
 async def _execute(
-    run: FlowRun, is_canceled: Callable[[], bool], on_line: Callable[[LineOutcome], None]
+    worker: WorkerProcess,
+    inputs: Sequence[tuple[int, Mapping[str, Any]]],
+    is_canceled: Callable[[], bool],
+    on_line: Callable[[LineOutcome], None],
 ) -> Mapping[str, Any]:
-    definition = _prepare(run)
-    inputs = _inputs_of(run, definition)
-    worker = WorkerProcess(_worker_spec(run), run.log)
     try:
         await _start(worker)
         outcomes = await _run_lines(worker, inputs, is_canceled, on_line)
@@ -148,7 +162,7 @@ def _apply(mapping: ColumnMapping, line: Sources) -> Mapping[str, Any]:
     return apply(mapping, data=line.data, run_inputs=line.run_inputs, run_outputs=line.run_outputs)
 
 
-def _worker_spec(run: FlowRun) -> WorkerSpec:
+def _worker_spec(run: FlowRun, environ: Mapping[str, str]) -> WorkerSpec:
     match = _VARIANT.fullmatch(run.node_variant) if run.node_variant else None
     secrets = [str(value) for connection in run.connections.values() for value in connection["secrets"].values()]
     return WorkerSpec(
@@ -159,6 +173,7 @@ def _worker_spec(run: FlowRun) -> WorkerSpec:
         connections=run.connections,
         environment_variables=run.environment_variables,
         secrets=secrets,
+        environ=environ,
         threads=_CONCURRENCY,
         python=run.python,
     )

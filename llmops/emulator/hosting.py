@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from llmops.backends.local.serving.serving_process import ServingSpec
-from llmops.emulator.containers import Container, Containers
+from llmops.emulator.containers import Container
 from llmops.emulator.errors import RefusalError, not_found, user_error
 from llmops.emulator.locations import blob_path, data_path
 
@@ -62,7 +62,6 @@ class Hosting:
     """The processes of the deployments; after a restart of the emulator they start when they are first asked."""
 
     cloud: Cloud
-    _containers: Containers = field(default_factory=Containers)
     _running: dict[str, Container] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -77,7 +76,7 @@ class Hosting:
             before = self._running.get(_name(workspace, endpoint, deployment))
             self._running[_name(workspace, endpoint, deployment)] = container
         if before is not None:
-            self._containers.stop(before)
+            self.cloud.containers.stop(before)
 
     def find(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
         """Return the process of a deployment.
@@ -99,15 +98,14 @@ class Hosting:
         with self._lock:
             container = self._running.pop(_name(workspace, endpoint, deployment), None)
         if container is not None:
-            self._containers.stop(container)
+            self.cloud.containers.stop(container)
 
     def close(self) -> None:
         """End all processes."""
         with self._lock:
             running, self._running = list(self._running.values()), {}
         for container in running:
-            self._containers.stop(container)
-        self._containers.close()
+            self.cloud.containers.stop(container)
 
     def _start(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
         key = (*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment)
@@ -126,7 +124,7 @@ class Hosting:
             spec = self._scoring_script(workspace, properties, str(code), folder)
         else:
             spec = self._prompt_flow(workspace, properties, _flow_folder(folder))
-        return self._containers.start(spec, log)
+        return self.cloud.containers.start(spec, log)
 
     def _prompt_flow(self, workspace: Workspace, properties: Document, folder: Path) -> ServingSpec:
         return ServingSpec(

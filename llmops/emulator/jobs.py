@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from llmops.emulator.errors import RefusalError, user_error
-from llmops.emulator.interpreter import clean_environment
 from llmops.emulator.locations import blob_path, data_path
 from llmops.emulator.threads import CanceledError, Cancellation, Threads
 from llmops.errors import LlmopsError
@@ -196,8 +195,8 @@ class _Job:
             "AZUREML_ARM_WORKSPACE_NAME": self.workspace.name,
         }
         given = {name: str(value) for name, value in (asked.get("environmentVariables") or {}).items()}
-        clean = clean_environment(os.environ)
-        path = os.pathsep.join(filter(None, [str(self.cloud.python_home), clean.get("PATH")]))
+        clean = self.cloud.containers.environ
+        path = os.pathsep.join(filter(None, [str(Path(self.cloud.python).parent), clean.get("PATH")]))
         return {**clean, **place, **given, "PATH": path}
 
     def _keep_outputs(self, asked: Mapping[str, Any], places: Mapping[str, Path]) -> None:

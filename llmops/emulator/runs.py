@@ -112,7 +112,7 @@ class _Run:
         flow_run = self._prepare(folder)
         self._enter("Running", startTimeUtc=timestamp())
         self._wait()
-        metrics = execute(flow_run, is_canceled=self.canceled.is_set, on_line=self._finished)
+        metrics = execute(flow_run, self.cloud.containers, is_canceled=self.canceled.is_set, on_line=self._finished)
         self._append_flow_log(flow_run.log)
         self._enter("Finalizing")
         self._write_artifacts()

@@ -1,4 +1,4 @@
-"""The driver's side of the fork servers: interpreters that have imported the framework, and fork into workers."""
+"""The driver's side of the fork servers: interpreters that have imported the framework, and fork into others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class NoForkError(Exception):
 
 @dataclass
 class ForkedProcess:
-    """A worker that a fork server started; what `WorkerProcess` needs of `asyncio.subprocess.Process`."""
+    """A process that a fork server started; what we need of `asyncio.subprocess.Process`."""
 
     pid: int
     returncode: int | None = None
@@ -45,16 +45,17 @@ class ForkServer:
 
     Args:
         python: the interpreter.
-        env: its environment, without secrets: its workers' `/proc` shows it, whatever they are given later.
+        env: its environment, without secrets: its forks' `/proc` shows it, whatever they are given later.
+        modules: imported beside the framework.
     """
 
-    def __init__(self, python: str, env: Mapping[str, str]) -> None:
+    def __init__(self, python: str, env: Mapping[str, str], modules: Sequence[str] = ()) -> None:
         self._asked: list[asyncio.Future[ForkedProcess]] = []
-        self._workers: dict[int, ForkedProcess] = {}
+        self._forked: dict[int, ForkedProcess] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [python, str(WORKER_FOLDER), "fork-server"],
+                [python, str(WORKER_FOLDER), "fork-server", *modules],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -65,15 +66,19 @@ class ForkServer:
         self._control = ours
         self._reading = asyncio.ensure_future(self._read())
 
-    async def fork(self, ends: Ends) -> ForkedProcess:
-        """Start a worker on pipes.
+    async def fork(self, ends: Ends, job: Sequence[str] = ()) -> ForkedProcess:
+        """Start a process on pipes.
+
+        Args:
+            ends: of its pipes.
+            job: arguments of `worker/__main__.py`; none for a worker.
 
         Raises:
             NoForkError: the server cannot.
         """
         answer: asyncio.Future[ForkedProcess] = asyncio.get_running_loop().create_future()
         try:
-            socket.send_fds(self._control, [b"fork"], ends)
+            socket.send_fds(self._control, [json.dumps(list(job)).encode()], ends)
         except OSError as error:
             raise NoForkError from error
         self._asked.append(answer)
@@ -87,25 +92,25 @@ class ForkServer:
         for answer in self._asked:
             if not answer.done():
                 answer.set_exception(NoForkError())
-        for worker in self._workers.values():
-            self._end(worker, -signal.SIGKILL)
+        for process in self._forked.values():
+            self._end(process, -signal.SIGKILL)
 
     def _take(self, message: Mapping[str, int]) -> None:
         pid = message["pid"]
         if "code" in message:
-            self._end(self._workers.pop(pid), message["code"])
+            self._end(self._forked.pop(pid), message["code"])
             return
-        worker = self._workers[pid] = ForkedProcess(pid)
+        process = self._forked[pid] = ForkedProcess(pid)
         answer = self._asked.pop(0)
-        if not answer.done():  # else nobody waits any more, and the pipes are closed, which ends the worker
-            answer.set_result(worker)
+        if not answer.done():  # else nobody waits any more, and the pipes are closed, which ends the process
+            answer.set_result(process)
 
-    def _end(self, worker: ForkedProcess, code: int) -> None:
-        worker.returncode = code
-        worker.ended.set()
+    def _end(self, process: ForkedProcess, code: int) -> None:
+        process.returncode = code
+        process.ended.set()
 
     async def close(self) -> None:
-        """End the server; its workers have ended before."""
+        """End the server; its forks have ended before."""
         self._control.shutdown(socket.SHUT_RDWR)
         await self._reading
         self._control.close()
@@ -119,9 +124,13 @@ class ForkServers:
 
     Args:
         secrets: values that no fork server's environment may hold.
+        environ: of the servers; this process's own when None.
+        modules: that all import beside the framework.
     """
 
     secrets: Collection[str]
+    environ: Mapping[str, str] | None = None
+    modules: Sequence[str] = ()
     _servers: dict[str, ForkServer] = field(default_factory=dict)
 
     def warm(self, python: str) -> ForkServer:
@@ -133,9 +142,10 @@ class ForkServers:
         if not CAN_FORK:
             raise NoForkError
         if python not in self._servers:
-            env = {name: value for name, value in os.environ.items() if value not in self.secrets}
+            environ = os.environ if self.environ is None else self.environ
+            env = {name: value for name, value in environ.items() if value not in self.secrets}
             try:
-                self._servers[python] = ForkServer(python, env)
+                self._servers[python] = ForkServer(python, env, self.modules)
             except OSError as error:
                 raise NoForkError from error
         return self._servers[python]

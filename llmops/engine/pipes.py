@@ -57,3 +57,13 @@ async def _open_writer(descriptor: int) -> tuple[asyncio.StreamWriter, asyncio.B
         lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(descriptor, "wb", buffering=0)
     )
     return asyncio.StreamWriter(transport, protocol, None, loop), transport
+
+
+async def read_lines(stream: asyncio.StreamReader) -> bytes:
+    """Return whole lines, so that a secret is never cut in two and missed."""
+    try:
+        return await stream.readuntil(b"\n")
+    except asyncio.IncompleteReadError as error:
+        return error.partial
+    except asyncio.LimitOverrunError as error:
+        return await stream.read(error.consumed)

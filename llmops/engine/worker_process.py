@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from llmops.engine.fork_server import WORKER_FOLDER, ForkedProcess, ForkServers, NoForkError
-from llmops.engine.pipes import Ends, Pipes, open_pipes
+from llmops.engine.child_process import ChildProcess, start_child
+from llmops.engine.fork_server import ForkedProcess, ForkServers
+from llmops.engine.pipes import Ends, Pipes, open_pipes, read_lines
 from llmops.errors import UsageError
 from llmops.records import LineError
 
@@ -51,7 +52,8 @@ class WorkerSpec:
         paths: further import roots, after the folder.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
         secrets: every value that must not appear in a log or a message.
-        withheld: values of environment variables that the process does not inherit: the model gateway has them.
+        environ: environment that the process inherits; this process's own when None.
+        withheld: values of environment variables that it does not inherit all the same: the model gateway has them.
         threads: lines that may be in flight.
         trace: whether a line's answer says what each node did; then lines run one at a time.
     """
@@ -68,6 +70,7 @@ class WorkerSpec:
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
+    environ: Mapping[str, str] | None = None
     withheld: Sequence[str] = ()
     threads: int = 16
     python: str = sys.executable
@@ -121,11 +124,10 @@ class WorkerProcess:
             WorkerDiedError: the process ended while it loaded the flow.
         """
         self._pipes, ends = await open_pipes()
-        environ = _environment(os.environ, self.spec.withheld)
+        inherited = os.environ if self.spec.environ is None else self.spec.environ
+        environ = _environment(inherited, self.spec.withheld)
         try:
-            self._process = await self._fork(ends)
-            is_forked = self._process is not None
-            self._process = self._process or await self._spawn(ends, environ)
+            self._process, is_forked = await self._start(ends, environ)
         finally:
             for descriptor in ends:
                 os.close(descriptor)
@@ -140,27 +142,10 @@ class WorkerProcess:
         self.has_aggregation = answer["aggregation"]
         self.versions = answer["versions"]
 
-    async def _fork(self, ends: Ends) -> ForkedProcess | None:
-        """Fork where that saves the import of a framework."""
-        if self._forks is None or self.spec.kind == "callable":
-            return None
+    async def _start(self, ends: Ends, environ: Mapping[str, str]) -> ChildProcess:
+        forks = None if self.spec.kind == "callable" else self._forks  # a fork saves the import of a framework
         try:
-            return await self._forks.warm(self.spec.python).fork(ends)
-        except NoForkError:
-            return None
-
-    async def _spawn(self, ends: Ends, environ: Mapping[str, str]) -> asyncio.subprocess.Process:
-        try:
-            return await asyncio.create_subprocess_exec(
-                self.spec.python,
-                str(WORKER_FOLDER),
-                stdin=ends.stdin,
-                stdout=ends.stdout,
-                stderr=ends.stderr,
-                cwd=self.spec.folder,
-                env=environ,
-                start_new_session=True,
-            )
+            return await start_child(self.spec.python, ends, folder=self.spec.folder, environ=environ, forks=forks)
         except OSError as error:
             raise UsageError.of(
                 "the flow's Python interpreter does not start",
@@ -314,7 +299,7 @@ class WorkerProcess:
         assert self._pipes is not None
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as log:
-            while chunk := await _read_lines(self._pipes.stderr):
+            while chunk := await read_lines(self._pipes.stderr):
                 self._append(log, chunk)
 
     def _append(self, log: BinaryIO, chunk: bytes) -> None:
@@ -336,16 +321,6 @@ def _environment(env: Mapping[str, str], withheld: Sequence[str]) -> dict[str, s
     direct = f"{kept},127.0.0.1" if kept else "127.0.0.1"
     inherited = {name: value for name, value in env.items() if value not in withheld}
     return {**inherited, "NO_PROXY": direct, "no_proxy": direct}
-
-
-async def _read_lines(stream: asyncio.StreamReader) -> bytes:
-    """Return whole lines, so that a secret is never cut in two and missed."""
-    try:
-        return await stream.readuntil(b"\n")
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    except asyncio.LimitOverrunError as error:
-        return await stream.read(error.consumed)
 
 
 def _how_it_ended(code: int) -> str:

@@ -1,7 +1,8 @@
 """Entry of what runs in a flow's interpreter: `python <this folder> [JOB]`, its starter on standard input and output.
 
-Without a job it is a worker. `fork-server` starts workers on demand, `preload` imports the framework and ends, which
-leaves its bytecode behind, and the name and folder of another package hand over to its `serve`.
+Without a job it is a worker. `fork-server`, with names of modules to import, starts processes on demand; `preload`
+imports the framework and ends, which leaves its bytecode behind; the name and folder of another package hand over to
+its `serve`.
 """
 
 from __future__ import annotations
@@ -31,20 +32,21 @@ def _lacking(error: ModuleNotFoundError) -> dict[str, Any]:
     return {"op": "load_failed", "error": {"type": type(error).__name__, "message": said}}
 
 
-def _main(job: str, *folder: str) -> None:
+def _main(job: list[str]) -> None:
     here = Path(__file__).resolve().parent
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != here]
     _load_package("_llmops_worker", here)
-    if folder:
-        _load_package(job, Path(folder[0]))
     from _llmops_worker import fork_server, preload, streams
 
-    if job == "preload":
+    if job == ["preload"]:
         preload.preload()
         return
-    if job == "fork-server":
-        fork_server.serve_forks()
-    package = job if folder else "_llmops_worker"
+    if job[:1] == ["fork-server"]:
+        job = fork_server.serve_forks(job[1:])
+    package = "_llmops_worker"
+    if job:
+        package, folder = job
+        _load_package(package, Path(folder))
     source, sink = streams.take_streams()
     try:
         serve = importlib.import_module(f"{package}.serve").serve
@@ -55,6 +57,6 @@ def _main(job: str, *folder: str) -> None:
 
 
 if __name__ == "__main__":
-    _job = sys.argv[1:] or [""]
+    _job = sys.argv[1:]
     sys.argv[1:] = []
-    _main(*_job)
+    _main(_job)

@@ -1,8 +1,9 @@
-"""Start workers from one interpreter that has imported the framework: that is most of what a worker's start takes.
+"""Start processes from one interpreter that has imported the framework: that is most of what their start takes.
 
 It forks before anything of a user's is imported, so what a flow imports, sets or starts is its own process's. The
-control socket is standard input: a message with three descriptors asks for a worker on these pipes and is answered
-with its `pid`; the end of a worker is told as `pid` and `code`. The end of the socket is the order to exit.
+control socket is standard input: a message with three descriptors asks for a process on these pipes and is answered
+with its `pid`; the message is the list of arguments with which the process would have been started, JSON. The end of a
+process is told as `pid` and `code`. The end of the socket is the order to exit.
 """
 
 from __future__ import annotations
@@ -19,15 +20,23 @@ from pathlib import Path
 from .preload import preload
 
 _TASKS = Path("/proc/self/task")
+_LONGEST_REQUEST = 65536
 
 
-def serve_forks() -> None:
-    """Serve until the driver goes; returns in each worker, with the worker's pipes as its standard streams."""
+def serve_forks(modules: list[str]) -> list[str]:
+    """Serve until the driver goes; returns in each process, with its pipes as standard streams.
+
+    Args:
+        modules: to import beside the framework.
+
+    Returns:
+        What the process was asked to be.
+    """
     control = socket.socket(fileno=os.dup(0))
     gc.disable()
-    preload()
+    preload(modules)
     if len(list(_TASKS.iterdir())) > 1:
-        os._exit(0)  # a library runs threads, whose locks a fork would copy; the driver starts workers without us
+        os._exit(0)  # a library runs threads, whose locks a fork would copy; the driver starts its processes without us
     gc.freeze()
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -42,31 +51,32 @@ def serve_forks() -> None:
                 os.read(woken, 4096)
                 _tell_ended(control)
             if control.fileno() in ready:
-                pipes = _receive(control)
+                asked, pipes = _receive(control)
                 pid = os.fork()
                 if not pid:
                     break
                 _set_group(pid)
                 _close(*pipes)
                 control.send(json.dumps({"pid": pid}).encode())
-    _become_worker(pipes)
+    _become_another(pipes)
     _close(woken, wake, control.detach())
+    return asked
 
 
-def _receive(control: socket.socket) -> list[int]:
-    request, pipes, _, _ = socket.recv_fds(control, 64, 3)
+def _receive(control: socket.socket) -> tuple[list[str], list[int]]:
+    request, pipes, _, _ = socket.recv_fds(control, _LONGEST_REQUEST, 3)
     if not request:
         os._exit(0)
-    return pipes
+    return json.loads(request), pipes
 
 
 def _set_group(pid: int) -> None:
-    """Give a worker a process group of its own; both sides do it, so that it is so for whoever looks first."""
+    """Give a process a group of its own; both sides do it, so that it is so for whoever looks first."""
     with contextlib.suppress(PermissionError, ProcessLookupError):
         os.setpgid(pid, pid)
 
 
-def _become_worker(pipes: list[int]) -> None:
+def _become_another(pipes: list[int]) -> None:
     os.setpgid(0, 0)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

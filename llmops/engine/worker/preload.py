@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import types
+from collections.abc import Sequence
 
 SETTINGS = {"PF_LOGGING_LEVEL": "ERROR", "PF_DISABLE_TRACING": "true"}
 """What promptflow reads while it is imported; what the user has set stays."""
@@ -16,15 +17,19 @@ _AT_FIRST_CALL = ("promptflow.tools", "openai.resources.chat.completions.complet
 """What the first line would import otherwise; what is not installed is left out."""
 
 
-def preload() -> None:
-    """Import promptflow's executor, the LLM tool and the parts of the openai client, as far as they are installed."""
+def preload(modules: Sequence[str] = ()) -> None:
+    """Import promptflow's executor, the LLM tool and the parts of the openai client, as far as they are installed.
+
+    Args:
+        modules: to import beside them.
+    """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     with contextlib.suppress(ImportError):
         import promptflow.executor  # noqa: F401
 
         _offer_devkit_names()
-        for name in _AT_FIRST_CALL:
+        for name in (*_AT_FIRST_CALL, *modules):
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
 

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from llmops.engine.fork_server import WORKER_FOLDER
+from llmops.engine.child_process import ChildProcess, start_child
+from llmops.engine.fork_server import WORKER_FOLDER, ForkedProcess, ForkServers
+from llmops.engine.pipes import Pipes, open_pipes, read_lines
 from llmops.engine.worker_process import mask
 
 LOAD_TIMEOUT_S = 300.0
 _STOP_S = 10.0
-_LINE_LIMIT = 2**24
 
 
 class FlowRefusedError(Exception):
@@ -53,6 +54,7 @@ class ServingSpec:
         threads: calls of a callable that may be in progress at once.
         paths: import roots, the folder first.
         connections: name to `{type, configs, secrets}` with the real values; they travel through the pipe only.
+        environ: environment that the process inherits; this process's own when None.
         code: that the process runs.
     """
 
@@ -69,6 +71,7 @@ class ServingSpec:
     connections: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     environment_variables: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[str] = ()
+    environ: Mapping[str, str] | None = None
     code: ServingCode = INSTALLED
 
 
@@ -83,77 +86,114 @@ def copy_code(into: Path) -> ServingCode:
     return ServingCode(child=into / "child", worker=into / "worker")
 
 
+class _Child(NamedTuple):
+    """The process and our ends of its pipes."""
+
+    process: asyncio.subprocess.Process | ForkedProcess
+    pipes: Pipes
+    pump: asyncio.Future[None]
+
+    def kill(self) -> None:
+        """End the process, and what the flow started: it is a group of its own."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    async def end(self) -> None:
+        """End the process by closing its input; one that goes on is killed, and so is what it left behind."""
+        self.pipes.stdin.close()
+        try:
+            await asyncio.wait_for(self.process.wait(), _STOP_S)
+        except asyncio.TimeoutError:
+            pass
+        finally:
+            self.kill()  # what the flow started goes too, also when the process itself ended first
+            await self.process.wait()
+        await asyncio.wait({self.pump}, timeout=_STOP_S)
+        self.pump.cancel()
+        self.pipes.close()
+
+
 class ServingProcess:
     """A process that serves one flow on a loopback port; it ends when this process does."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, pump: asyncio.Future[None]) -> None:
-        self._process = process
-        self._pump = pump
+    def __init__(self, child: _Child, port: int) -> None:
+        self._child = child
         self.port = port
-        self.pid = process.pid
+        self.pid = child.process.pid
 
     @classmethod
-    async def start(cls, spec: ServingSpec, log: Path) -> ServingProcess:
+    async def start(cls, spec: ServingSpec, log: Path, forks: ForkServers | None = None) -> ServingProcess:
         """Start a process and return when it listens.
+
+        Args:
+            spec: what it serves.
+            log: file that takes what it prints.
+            forks: start it faster where they can; without them the interpreter starts anew.
 
         Raises:
             FlowRefusedError: the interpreter does not start, or the flow does not load; says what it raised.
             ProcessDiedError: it ended or hung before it listened.
         """
-        process = await _spawn(spec)
-        pump = asyncio.ensure_future(_pump_log(process, log, spec.secrets))
+        environ = dict(os.environ if spec.environ is None else spec.environ)
+        pipes, started = await _start(spec, environ, forks)
+        child = _Child(started.process, pipes, asyncio.ensure_future(_pump_log(pipes, log, spec.secrets)))
+        message = _message(spec, environ if started.is_forked else None)
         try:
-            hello = await asyncio.wait_for(_greet(process, spec), LOAD_TIMEOUT_S)
+            hello = await asyncio.wait_for(_greet(pipes, message), LOAD_TIMEOUT_S)
         except asyncio.TimeoutError as error:
-            _kill_session(process)
-            await _end(process, pump)
+            child.kill()
+            await child.end()
             raise ProcessDiedError(f"it did not listen within {LOAD_TIMEOUT_S:g} s") from error
         except BaseException:
-            _kill_session(process)  # it answers nobody yet, and one that hangs while it loads does not see its pipe end
-            await _end(process, pump)
+            child.kill()  # it answers nobody yet, and one that hangs while it loads does not see its pipe end
+            await child.end()
             raise
         if hello.get("op") == "listening":
-            return cls(process, hello["port"], pump)
-        await _end(process, pump)
+            return cls(child, hello["port"])
+        await child.end()
         if "error" in hello:
             raise FlowRefusedError(_say(hello["error"], spec))
-        raise ProcessDiedError(f"it {_how_it_ended(process.returncode)} while it loaded the flow")
+        raise ProcessDiedError(f"it {_how_it_ended(child.process.returncode)} while it loaded the flow")
 
     async def wait(self) -> str:
         """Return how the process ended, once it has."""
-        code = await self._process.wait()
+        code = await self._child.process.wait()
         return _how_it_ended(code)
 
     def kill(self) -> None:
         """End the process at once; `wait` returns soon."""
-        _kill_session(self._process)
+        self._child.kill()
 
     async def stop(self) -> None:
         """End the process; what it is answering is broken off, so drain it first."""
-        await _end(self._process, self._pump)
+        await self._child.end()
 
 
-async def _spawn(spec: ServingSpec) -> asyncio.subprocess.Process:
+async def _start(
+    spec: ServingSpec, environ: Mapping[str, str], forks: ForkServers | None
+) -> tuple[Pipes, ChildProcess]:
+    pipes, ends = await open_pipes()
     try:
-        return await asyncio.create_subprocess_exec(
+        return pipes, await start_child(
             spec.python,
-            str(spec.code.worker),
-            "_llmops_serving",
-            str(spec.code.child),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=spec.folder,
-            limit=_LINE_LIMIT,
-            start_new_session=True,
+            ends,
+            folder=spec.folder,
+            environ=environ,
+            job=["_llmops_serving", str(spec.code.child)],
+            code=spec.code.worker,
+            forks=None if spec.kind == "callable" else forks,
         )
     except OSError as error:
+        pipes.close()
         raise FlowRefusedError(f"the interpreter does not start: {spec.python}: {error}") from error
+    finally:
+        for descriptor in ends:
+            os.close(descriptor)
 
 
-async def _greet(process: asyncio.subprocess.Process, spec: ServingSpec) -> dict[str, Any]:
-    assert process.stdin is not None and process.stdout is not None
-    message = {
+def _message(spec: ServingSpec, environ: Mapping[str, str] | None) -> dict[str, Any]:
+    return {
+        "environ": environ,
         "kind": spec.kind,
         "folder": str(spec.folder),
         "flow_file": spec.flow_file,
@@ -166,51 +206,24 @@ async def _greet(process: asyncio.subprocess.Process, spec: ServingSpec) -> dict
         "connections": {name: dict(value) for name, value in spec.connections.items()},
         "environment_variables": dict(spec.environment_variables),
     }
+
+
+async def _greet(pipes: Pipes, message: Mapping[str, Any]) -> dict[str, Any]:
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(json.dumps(message).encode() + b"\n")
-        await process.stdin.drain()
-    raw = await process.stdout.readline()
+        pipes.stdin.write(json.dumps(message).encode() + b"\n")
+        await pipes.stdin.drain()
+    raw = await pipes.stdout.readline()
     hello: dict[str, Any] = json.loads(raw) if raw.strip() else {}
     return hello
 
 
-async def _end(process: asyncio.subprocess.Process, pump: asyncio.Future[None]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_S)
-    except asyncio.TimeoutError:
-        pass
-    finally:
-        # Its own session: what the flow started goes too, also when the process itself ended first.
-        _kill_session(process)
-        await process.wait()
-    await asyncio.wait({pump}, timeout=_STOP_S)
-    pump.cancel()
-
-
-def _kill_session(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-async def _pump_log(process: asyncio.subprocess.Process, log: Path, secrets: Sequence[str]) -> None:
+async def _pump_log(pipes: Pipes, log: Path, secrets: Sequence[str]) -> None:
     """Copy what the process writes to its log, whole lines at a time, without secrets."""
-    assert process.stderr is not None
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as handle:
-        while chunk := await _read_lines(process.stderr):
+        while chunk := await read_lines(pipes.stderr):
             handle.write(mask(chunk.decode("utf-8", "replace"), secrets).encode("utf-8", "replace"))
             handle.flush()
-
-
-async def _read_lines(stream: asyncio.StreamReader) -> bytes:
-    try:
-        return await stream.readuntil(b"\n")
-    except asyncio.IncompleteReadError as error:
-        return error.partial
-    except asyncio.LimitOverrunError as error:
-        return await stream.read(error.consumed)
 
 
 def _say(error: Mapping[str, Any], spec: ServingSpec) -> str:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from llmops.backends.local.serving.serving_process import FlowRefusedError, ServingProcess, ServingSpec
 from llmops.backends.local.serving.upstream import Upstream
+from llmops.engine.fork_server import ForkServers
 from llmops.engine.standin.process import StandInProcess
 from tests.backends.packages import echo_flow
 
@@ -147,6 +150,39 @@ def test_a_prompty_is_served(tmp_path: Path) -> None:
     with StandInProcess() as model:
         status, body = asyncio.run(run(model.base_url))
         assert (status, model.stats().calls) == (200, 1), body
+
+
+LOOK = """
+import os
+from promptflow.core import tool
+
+@tool
+def answer(question: str) -> str:
+    return f"{os.environ.get('WHOSE')} {os.environ.get('OTHERS')} {os.getppid() == %d}"
+"""
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_a_flow_has_its_own_environment_however_its_process_was_started(tmp_path: Path, *, forked: bool) -> None:
+    flow = echo_flow(tmp_path)
+    (flow / "answer.py").write_text(LOOK % os.getpid())
+    path = os.environ["PATH"]
+
+    async def run() -> Mapping[str, str]:
+        forks = ForkServers((), {"PATH": path, "OTHERS": "of the fork server"}, ["uvicorn"])
+        wanted = replace(promptflow_spec(flow, "dag", "flow.dag.yaml", {}), environ={"PATH": path, "WHOSE": "its own"})
+        process = await ServingProcess.start(wanted, tmp_path / "log", forks if forked else None)
+        try:
+            upstream = Upstream(process.port)
+            answer = await upstream.send("POST", b"/score", [], b'{"question": ""}')
+            outputs: Mapping[str, str] = json.loads(await answer.read())
+            upstream.close()
+            return outputs
+        finally:
+            await process.stop()
+            await forks.close()
+
+    assert asyncio.run(run()) == {"answer": f"its own None {not forked}"}
 
 
 def test_a_streamed_answer_comes_piece_by_piece(tmp_path: Path) -> None:

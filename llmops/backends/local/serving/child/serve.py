@@ -35,7 +35,11 @@ def serve(source: int, sink: int) -> None:
 
 
 def _load(message: dict[str, Any], sink: int) -> Any:
+    from _llmops_worker import surroundings
+
     try:
+        if message.get("environ") is not None:
+            surroundings.inherit(message["environ"])
         if message["kind"] == "callable":
             from .python_app import load as load_python
 

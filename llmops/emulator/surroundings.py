@@ -1,13 +1,11 @@
-"""The interpreter in which flows run: with the environment of a container, not with that of the person at the keyboard.
+"""The environment in which flows run: that of a container, not that of the person at the keyboard.
 
 Else a flow that needs a variable which nobody declared would work here and fail on Azure.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
-from pathlib import Path
 
 _PASSED_ON = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ"),
@@ -24,19 +22,3 @@ _LOGGING = {"PF_LOGGING_LEVEL": "INFO"}
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that a container starts with: what little of `env` is passed on."""
     return {**{name: env[name] for name in _PASSED_ON if name in env}, **_LOGGING}
-
-
-def write_interpreter(python: str, folder: Path, env: Mapping[str, str]) -> Path:
-    """Write a program that is that Python with a clean environment.
-
-    Args:
-        python: the interpreter.
-        folder: takes the program.
-        env: what little is passed on is taken from here.
-    """
-    path = folder / "python"
-    kept = [shlex.quote(f"{name}={value}") for name, value in clean_environment(env).items()]
-    command = " ".join(["exec", "env", "-i", *kept, shlex.quote(python)])
-    path.write_text(f'#!/bin/sh\n{command} "$@"\n', encoding="utf-8")
-    path.chmod(0o700)
-    return path
