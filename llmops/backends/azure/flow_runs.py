@@ -17,7 +17,7 @@ from llmops.backends.azure.run_service import RemoteRun, RunService, Submission
 from llmops.backends.azure.work import PREFIX, Outcome, Work, describe_with_tags
 from llmops.backends.protocols import RunRequest
 from llmops.config.connections import expand_variables
-from llmops.config.model import AzureRuns
+from llmops.config.model import AzureRuns, Budget
 from llmops.errors import Problem, UsageError
 from llmops.records import LineError, RunRecord, write_stream
 
@@ -52,8 +52,8 @@ class FlowRuns:
         """See `Compute.find`."""
         return self.service.find(name)
 
-    def start(self, name: str, work: Work, todo: Sequence[int]) -> None:
-        """See `Compute.start`.
+    def start(self, name: str, work: Work, todo: Sequence[int], share: Budget) -> Budget:
+        """See `Compute.start`; what a flow spends in the workspace nobody can limit.
 
         Where it can, the run is what a person would have submitted: the registered data set, the mapping as it is
         written, and a link to the run that it evaluates. Else the inputs of the lines are a file of their own.
@@ -88,6 +88,7 @@ class FlowRuns:
                     lineage=f"{self.service.session.settings.workspace_id}/{request.source.ref.path}",
                 )
             )
+        return share
 
     def read(self, remote: RemoteRun, work: Work, todo: Sequence[int]) -> Outcome:
         """See `Compute.read`."""

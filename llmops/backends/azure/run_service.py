@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llmops.backends.azure.bounded import bounded
 from llmops.backends.azure.refusals import facts_of
 from llmops.backends.azure.session import AzureSession
+from llmops.backends.azure.shares import NO_LIMIT
+from llmops.config.model import Budget
 
 if TYPE_CHECKING:
     from promptflow.entities import Run
@@ -42,6 +44,7 @@ class RemoteRun:
         error_code: `UserError` where the flow, its data or its mapping is to blame.
         data, target: address of its data, and the run that it evaluates; empty where there is none.
         link: its page in the studio.
+        share: what it may spend on models, as far as it was given a share.
     """
 
     name: str
@@ -59,6 +62,7 @@ class RemoteRun:
     ended_at: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    share: Budget = NO_LIMIT
 
     @property
     def has_ended(self) -> bool:
