@@ -147,6 +147,15 @@ class Blobs:
         """Write a blob over what is there."""
         self._call(what, lambda container: container.upload_blob(name, content, overwrite=True))
 
+    def put_file(self, name: str, path: Path, what: str) -> None:
+        """Write a blob over what is there, reading a file as it is sent."""
+
+        def put(container: ContainerClient) -> None:
+            with path.open("rb") as handle:
+                container.upload_blob(name, handle, overwrite=True)
+
+        self._call(what, put)
+
     def delete(self, name: str, what: str, *, etag: str) -> bool:
         """Delete a blob if it is as it was; False when it is not, or is gone."""
         from azure.core import MatchConditions

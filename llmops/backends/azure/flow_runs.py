@@ -14,6 +14,7 @@ from typing import Any
 from llmops.backends.azure.child_runs import to_line
 from llmops.backends.azure.flow_folder import flow_folder
 from llmops.backends.azure.run_service import RemoteRun, RunService, Submission
+from llmops.backends.azure.uploads import upload
 from llmops.backends.azure.work import PREFIX, Outcome, Work, describe_with_tags
 from llmops.backends.protocols import RunRequest
 from llmops.config.connections import expand_variables
@@ -67,7 +68,8 @@ class FlowRuns:
                 data = self._registered(request)
                 mapping: Mapping[str, Any] = request.column_mapping
             else:
-                data = str(_write_inputs(Path(own) / f"{name}.jsonl", work, todo))
+                inputs = _write_inputs(Path(own) / f"{name}.jsonl", work, todo)
+                data = upload(self.service.session, inputs, f"upload the inputs of the run '{name}'")
                 names = {key for index in todo for key in work.planned[index].inputs}
                 mapping = {key: f"${{data.{key}}}" for key in sorted(names)}
             self.service.submit(

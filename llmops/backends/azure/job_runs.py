@@ -28,6 +28,7 @@ from llmops.backends.azure.refusals import NotThereError
 from llmops.backends.azure.run_service import RemoteRun
 from llmops.backends.azure.session import AzureSession
 from llmops.backends.azure.shares import NO_LIMIT, add, divide, from_text, left_of, spent_of, to_text
+from llmops.backends.azure.uploads import upload
 from llmops.backends.azure.work import PREFIX, Outcome, Work, describe_with_tags
 from llmops.config.model import Budget, Environment
 from llmops.errors import UsageError
@@ -93,7 +94,7 @@ class JobRuns:
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
             self._write_bundle(bundle, work, todo, shards)
-            address = self._upload(bundle, name)
+            address = upload(self.session, bundle, f"upload what the job '{name}' needs")
         there = self._begun(name, shards)
         sizes = {shard: len(part) for shard, part in enumerate(_divide(todo, shards), 1) if shard not in there}
         given = dict(zip(sizes, divide(left_of(share, there.values()), list(sizes.values())), strict=True))
@@ -212,13 +213,6 @@ class JobRuns:
         )
         write_record(bundle / TASK, task)
 
-    def _upload(self, bundle: Path, name: str) -> str:
-        from azure.ai.ml.entities import Data
-
-        data = Data(name="llmops-job", version=name, path=str(bundle), type="uri_folder")
-        self._call(f"upload what the job '{name}' needs", lambda: self.session.ml.data.create_or_update(data))
-        return f"azureml:llmops-job:{name}"
-
     def _describe(self, name: str, shard: int, address: str, tags: Mapping[str, str], share: Budget) -> Job:
         from azure.ai.ml import Input, Output, command
         from azure.ai.ml.entities import Environment as JobEnvironment
@@ -266,14 +260,15 @@ class JobRuns:
 
 
 def _pack_driver(path: Path) -> None:
-    """Put this package into one file: hundreds of small ones would be a request each."""
+    """Put this package into one file, the same bytes each time: hundreds of small ones would be a request each."""
     package = Path(llmops.__file__).parent
     files = (file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             name = file.relative_to(package)
             if name.parts[0] != "emulator":
-                archive.write(file, Path("llmops") / name)
+                entry = zipfile.ZipInfo((Path("llmops") / name).as_posix())
+                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def _run_operations(session: AzureSession) -> Any:

@@ -16,6 +16,7 @@ from llmops.backends.azure.bounded import bounded
 from llmops.backends.azure.refusals import facts_of
 from llmops.backends.azure.session import AzureSession
 from llmops.backends.azure.shares import NO_LIMIT
+from llmops.backends.azure.uploads import upload
 from llmops.config.model import Budget
 
 if TYPE_CHECKING:
@@ -209,23 +210,27 @@ class RunService:
             version: follows from the file's digest, so that a version is always the same bytes.
         """
         address = f"azureml:{name}:{version}"
-        with _quiet():
+        if not self._call(f"look for the data asset '{address}'", lambda: self._has_data(name, version)):
             what = f"upload {path.name} as the data asset '{address}'"
-            self._call(what, lambda: self._ensure_data(path, name, version))
+            place = upload(self.session, path, what)
+            self._call(what, lambda: self._register_data(place, name, version))
         return address
 
-    def _ensure_data(self, path: Path, name: str, version: str) -> None:
-        from azure.ai.ml.entities import Data
+    def _has_data(self, name: str, version: str) -> bool:
         from azure.core.exceptions import ResourceNotFoundError
 
-        data = self.session.ml.data
         try:
-            data.get(name, version=version)
+            self.session.ml.data.get(name, version=version)
         except ResourceNotFoundError:
-            description = "Uploaded by llmops; the version follows from the bytes."
-            data.create_or_update(
-                Data(name=name, version=version, path=str(path), type="uri_file", description=description)
-            )
+            return False
+        return True
+
+    def _register_data(self, place: str, name: str, version: str) -> None:
+        from azure.ai.ml.entities import Data
+
+        description = "Uploaded by llmops; the version follows from the bytes."
+        data = Data(name=name, version=version, path=place, type="uri_file", description=description)
+        self.session.ml.data.create_or_update(data)
 
     def _call(self, what: str, work: Callable[[], T]) -> T:
         _ = self.session.pf  # building it takes long and is no part of the call
