@@ -13,6 +13,7 @@ import pytest
 from llmops.emulator.emulator import Emulator
 from tests.azure.conftest import Requests, unique
 from tests.azure.workbench import Workbench, make_workbench
+from tests.projects import FLOWS
 
 ASKS = """\
 inputs:
@@ -217,6 +218,36 @@ def test_a_job_that_goes_on_keeps_its_share_and_others_get_what_it_does_not_hold
     allow(bench, "tokens: 100000")
     assert bench.call("check", "tiny", "--baseline", "HEAD", "--environment", "dev").code == 5
     assert given(requests) == ["tokens=70000", "tokens=30000"]
+
+
+def test_a_job_that_another_command_starts_in_the_same_moment_keeps_its_share(
+    bench: Workbench, inject: Callable[..., None], requests: Requests
+) -> None:
+    allow(bench, "tokens: 70000")
+    started = bench.json("run", "tiny", "--environment", "dev", "--detach")
+    bench.forget()
+    allow(bench, "tokens: 100000")
+    inject(method="GET", path="/jobs/.*-s1$", status=404, count=2)
+    record = bench.json("run", "tiny", "--environment", "dev")
+    assert (record["id"], record["completed"]) == (started["id"], ROWS)
+    assert given(requests) == ["tokens=70000", "tokens=100000"]
+    assert requests.statuses("PUT", "/jobs/") == [201, 400]
+
+
+def test_what_failed_and_could_not_call_a_model_takes_nothing_from_others(
+    bench: Workbench, inject: Callable[..., None], requests: Requests
+) -> None:
+    """The baseline calls no model, and its job fails; the candidate's evaluation gets all that the candidate left."""
+    judge(bench)
+    model = (bench.root / "flows/answer/flow.dag.yaml").read_text(encoding="utf-8")
+    bench.write("flows/answer/flow.dag.yaml", (FLOWS / "answer/flow.dag.yaml").read_text(encoding="utf-8"))
+    bench.commit()
+    bench.write("flows/answer/flow.dag.yaml", model)
+    allow(bench, "tokens: 100000")
+    inject(effect="fail_operation", path="/jobs/")
+    _, verdict = bench.check_on_azure("tiny", "--baseline", "HEAD")
+    spent = verdict["candidate"]["run"]["tokens"]["total"]
+    assert given(requests) == ["none", "tokens=100000", f"tokens={100000 - spent}"]
 
 
 def test_a_shard_that_an_interrupted_command_started_keeps_its_share(

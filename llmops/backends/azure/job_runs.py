@@ -24,7 +24,7 @@ import llmops
 from llmops.backends.azure.bounded import bounded
 from llmops.backends.azure.flow_runs import expand_for_all_to_see
 from llmops.backends.azure.job.task import DRIVER, LINES, PROJECT, RUN, TASK, JobTask, shard_file
-from llmops.backends.azure.refusals import NotThereError
+from llmops.backends.azure.refusals import BusyError, NotThereError, RefusedError
 from llmops.backends.azure.run_service import RemoteRun
 from llmops.backends.azure.session import AzureSession
 from llmops.backends.azure.shares import NO_LIMIT, add, divide, from_text, left_of, spent_of, to_text
@@ -89,7 +89,7 @@ class JobRuns:
         )
 
     def start(self, name: str, work: Work, todo: Sequence[int], share: Budget) -> Budget:
-        """See `Compute.start`; shards that an interrupted command started keep what that one gave them."""
+        """See `Compute.start`; shards that another command started, or began to, keep what that one gave them."""
         shards = self._count_shards(work, len(todo))
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
@@ -101,11 +101,21 @@ class JobRuns:
         tags = {**describe_with_tags(work, self.env), SHARDS: str(shards)}
         for shard in sorted(given, reverse=True):
             described = partial(self._describe, name, shard, address, tags, given[shard])
-            what = f"start the job '{_shard_name(name, shard)}'"
-            self._call(what, lambda described=described: self.session.ml.jobs.create_or_update(described()))  # type: ignore[misc]
-        return add([*there.values(), *given.values()])
+            there[shard] = self._start(_shard_name(name, shard), described, given[shard])
+        return add(there.values())
 
-    def _begun(self, name: str, shards: int) -> Mapping[int, Budget]:
+    def _start(self, name: str, described: Callable[[], Job], share: Budget) -> Budget:
+        """Start one job; return its share, which is another one where another command was first."""
+        try:
+            self._call(f"start the job '{name}'", lambda: self.session.ml.jobs.create_or_update(described()))
+        except (RefusedError, BusyError):
+            job = self._job(name)
+            if job is None:
+                raise
+            return _share_of(job)
+        return share
+
+    def _begun(self, name: str, shards: int) -> dict[int, Budget]:
         """Return the shares of those shards that are there though the first, which is started last, is not."""
         if shards == 1 or self._job(_shard_name(name, shards)) is None:
             return {}

@@ -466,7 +466,7 @@ class _Job:
             remote = yield from Watch(self.runs, label, self.progress).follow(name, len(todo))
             self.under_way = ""
             self._take(work, todo, remote, is_cached=is_cached)
-            if not is_cached:
+            if not is_cached and work.pending.run.connections:
                 shares.settle(name, self._last.spent)
         finally:
             shares.give_up(name)
@@ -490,9 +490,9 @@ class _Job:
             self.runs.shares.settle(name, NOTHING)
             self._leave_over(work, todo)
             return False
-        if is_limited(share) and self._find(work, name) is not None:
-            return True  # started meanwhile: two flows that answer alike are evaluated in one run
         try:
+            if is_limited(share) and self._find(work, name) is not None:
+                return True  # started meanwhile: two flows that answer alike are evaluated in one run
             share = self.runs.compute.start(name, work, todo, share)
         except LlmopsError:
             self.runs.shares.give_up(name)
