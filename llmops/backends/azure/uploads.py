@@ -1,4 +1,4 @@
-"""Files that runs need, put into the workspace's default datastore without the SDKs' own upload.
+"""Files that runs need, put into the workspace without the SDKs' own upload.
 
 That one waits 15 s until it asks again after an answer was lost, and for ever when one of its threads has died or two
 uploads of one folder meet (`_blob_storage_helper.py` of azure-ai-ml 1.32.0).
@@ -16,6 +16,8 @@ from llmops.backends.azure.arm import Arm
 from llmops.backends.azure.blobs import Blobs
 from llmops.backends.azure.session import AzureSession
 
+_STORE = "workspaceblobstore"
+"""Every workspace has it, whatever its default datastore is; prompt flow and jobs use it, too."""
 _PLACE = "llmops/uploads"
 _AT_ONCE = 8
 _CHUNK = 1 << 20
@@ -37,13 +39,13 @@ def upload(session: AzureSession, path: Path, what: str) -> str:
     """
     files = _files_of(path)
     place = f"{_PLACE}/{_digest(files)}/{path.name}"
-    with contextlib.closing(Arm(session)) as arm, contextlib.closing(Blobs(arm)) as blobs:
+    with contextlib.closing(Arm(session)) as arm, contextlib.closing(Blobs(arm, _STORE)) as blobs:
         there = {one.name: one.size for one in blobs.list(place, what)}
         missing = {f"{place}{end}": file for end, file in files.items()}
         missing = {blob: file for blob, file in missing.items() if there.get(blob) != file.stat().st_size}
         with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(lambda blob: blobs.put_file(blob, missing[blob], what), missing))
-        return f"azureml://datastores/{blobs.datastore['name']}/paths/{place}"
+        return f"azureml://datastores/{_STORE}/paths/{place}"
 
 
 def _files_of(path: Path) -> Mapping[str, Path]:
