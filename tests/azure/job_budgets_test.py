@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmops.emulator.cloud import Workspace
 from llmops.emulator.emulator import Emulator
-from tests.azure.conftest import Requests, unique
+from tests.azure.conftest import GROUP, SUBSCRIPTION, Requests, unique
 from tests.azure.workbench import Workbench, make_workbench
-from tests.projects import FLOWS
+from tests.projects import FLOWS, wait_for
 
 ASKS = """\
 inputs:
@@ -205,19 +207,28 @@ def test_what_a_share_left_over_runs_with_the_next_command_and_its_own_budget(
 
 
 def test_a_job_that_goes_on_keeps_its_share_and_others_get_what_it_does_not_hold(
-    bench: Workbench, inject: Callable[..., None], requests: Requests
+    bench: Workbench, emulator: Emulator, inject: Callable[..., None], requests: Requests
 ) -> None:
     """The first command is gone; the second attaches to its job, which may spend more than half of the budget."""
-    bench.environment(runs="compute: job, timeout_s: 5", more=CONNECTION)
     bench.commit()
     bench.replace("flows/answer/ask.jinja2", "in one sentence", "briefly")
     inject(effect="stick_operation", path="/jobs/")
     allow(bench, "tokens: 70000")
-    bench.json("run", "tiny", "--environment", "dev", "--detach")
+    started = bench.json("run", "tiny", "--environment", "dev", "--detach")
     bench.forget()
     allow(bench, "tokens: 100000")
-    assert bench.call("check", "tiny", "--baseline", "HEAD", "--environment", "dev").code == 5
-    assert given(requests) == ["tokens=70000", "tokens=30000"]
+    workspace = Workspace(subscription=SUBSCRIPTION, resource_group=GROUP, name=bench.workspace)
+
+    def cancel() -> None:
+        wait_for(lambda: len(given(requests)) > 1)
+        emulator.cloud.jobs.cancel(workspace, f"{started['id']}-s1")
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    answer = bench.call("check", "tiny", "--baseline", "HEAD", "--environment", "dev")
+    thread.join()
+    assert (answer.code, "the run was canceled" in answer.err) == (4, True), answer.err
+    assert given(requests)[:2] == ["tokens=70000", "tokens=30000"]
 
 
 def test_a_job_that_another_command_starts_in_the_same_moment_keeps_its_share(
