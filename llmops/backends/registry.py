@@ -91,11 +91,11 @@ def _open_azure(
             found="--record, --replay or --faults",
             fix="Leave it out, or name an environment of the backend local.",
         )
-    if use.budget.usd is not None or use.budget.tokens is not None:
+    has_budget = use.budget.usd is not None or use.budget.tokens is not None
+    if has_budget and environment.azure.runs.compute != "job":
         say("The budget is not enforced: flows that run in the workspace reach their models from there.")
-    here = ModelUse(occasion=use.occasion)
-    open_here = partial(_open_local, environment, state, env, say, here)
-    yield AzureRuns(environment, state, env, say, open_here, occasion=use.occasion)
+    open_here = partial(_open_local, environment, state, env, say, ModelUse(occasion=use.occasion))
+    yield AzureRuns(environment, state, env, say, open_here, use=use)
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "run": Scenario(_run, 1, sampled=8),
     "check": Scenario(_check, 2, sampled=3),
     "detach and wait": Scenario(_detach_and_wait, 1, sampled=3),
-    "job": Scenario(_run, 1, "compute: job", sampled=2, gone=0),
+    "job": Scenario(_run, 1, "compute: job", sampled=2),
 }
 
 

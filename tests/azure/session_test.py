@@ -13,6 +13,7 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from llmops.backends.azure.credentials import build_credential, missing_of
 from llmops.backends.azure.refusals import BusyError, NotThereError, RefusedError
+from llmops.backends.azure.run_service import RunService
 from llmops.backends.azure.session import AzureSession, open_session
 from llmops.backends.azure.settings import read_settings
 from llmops.config.model import Azure, AzureCloud, AzureRetries, Environment
@@ -132,6 +133,45 @@ def test_there_is_one_client_of_each_kind(session: AzureSession) -> None:
     assert session.ml is session.ml
     assert session.pf is session.pf
     assert session.pf.ml_client is session.ml
+
+
+def as_client(client: str, workspace: str, emulator: Emulator, folder: Path, **azure: object) -> AzureSession:
+    env = {**emulator.environment(), "AZURE_CLIENT_SECRET": "any"}
+    return open_session(environment(workspace=workspace, client_id=client, **azure), folder, env)
+
+
+def test_a_second_identity_in_one_workspace_is_refused_before_it_acts_as_the_first(
+    emulator: Emulator, tmp_path: Path, requests: Requests
+) -> None:
+    workspace = unique("session")
+    first, second = (as_client(client, workspace, emulator, tmp_path) for client in ("first", "second"))
+    with pytest.raises(BackendError):
+        RunService(first).cancel("nobody")
+    with pytest.raises(UsageError) as error:
+        RunService(second).cancel("nobody")
+    assert str(error.value) == (
+        f"workspace '{workspace}': two identities for one workspace in one command\n"
+        f"  found client first; tenant {TENANT} and client second; tenant {TENANT}\n"
+        "  expected one: prompt flow goes on as the first for as long as the command runs\n"
+        "  Let the environments of this workspace share azure.client_id, azure.tenant_id and azure.credentials, "
+        "or name one environment in each command."
+    )
+    assert {entry.caller for entry in requests.all("POST", "/cancel")} == {"first"}
+
+
+def test_two_ways_to_one_identity_are_one(emulator: Emulator, tmp_path: Path, requests: Requests) -> None:
+    workspace = unique("session")
+    for more in ({}, {"credentials": ("environment",)}):
+        with pytest.raises(BackendError):
+            RunService(as_client("same", workspace, emulator, tmp_path, **more)).cancel("nobody")
+    assert [entry.caller for entry in requests.all("POST", "/cancel")] == ["same"] * 2
+
+
+def test_another_workspace_may_have_another_identity(emulator: Emulator, tmp_path: Path, requests: Requests) -> None:
+    for client in ("first", "second"):
+        with pytest.raises(BackendError):
+            RunService(as_client(client, unique("session"), emulator, tmp_path)).cancel("nobody")
+    assert [entry.caller for entry in requests.all("POST", "/cancel")] == ["first", "second"]
 
 
 def test_run_history_is_asked_again_though_the_sdk_does_not(

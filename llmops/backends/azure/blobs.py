@@ -1,4 +1,4 @@
-"""The blobs of the workspace's default datastore: written whole, or only if nobody else was first."""
+"""The blobs of a datastore of the workspace: written whole, or only if nobody else was first."""
 
 from __future__ import annotations
 
@@ -49,9 +49,15 @@ class Listed(NamedTuple):
 
 @dataclass
 class Blobs:
-    """The container of a workspace's default datastore, reached by a signature of one hour or as ourselves."""
+    """The container of a datastore, reached by a signature of one hour or as ourselves.
+
+    Args:
+        arm: the workspace.
+        name: of the datastore; empty for the workspace's default one.
+    """
 
     arm: Arm
+    name: str = ""
     _client: ContainerClient | None = None
     _since: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,7 +65,12 @@ class Blobs:
 
     @property
     def datastore(self) -> Document:
-        """The default datastore as Azure describes it."""
+        """The datastore as Azure describes it."""
+        if not self._datastore and self.name:
+            what = f"read the datastore '{self.name}'"
+            self._datastore = self.arm.send(
+                "GET", self.arm.path(f"datastores/{self.name}"), version=VERSION, what=what
+            ).body
         if not self._datastore:
             path = f"{self.arm.path('datastores')}?count=30&isDefault=true&orderByAsc=false"
             found = list(self.arm.list(path, version=VERSION, what="find the workspace's default datastore"))
@@ -146,6 +157,15 @@ class Blobs:
     def put(self, name: str, content: bytes, what: str) -> None:
         """Write a blob over what is there."""
         self._call(what, lambda container: container.upload_blob(name, content, overwrite=True))
+
+    def put_file(self, name: str, path: Path, what: str) -> None:
+        """Write a blob over what is there, reading a file as it is sent."""
+
+        def put(container: ContainerClient) -> None:
+            with path.open("rb") as handle:
+                container.upload_blob(name, handle, overwrite=True)
+
+        self._call(what, put)
 
     def delete(self, name: str, what: str, *, etag: str) -> bool:
         """Delete a blob if it is as it was; False when it is not, or is gone."""

@@ -6,6 +6,7 @@ with a new assertion, because one assertion lives for minutes and a run for hour
 
 from __future__ import annotations
 
+import base64
 import json
 import urllib.error
 import urllib.parse
@@ -77,6 +78,16 @@ def missing_of(kind: AzureIdentity, settings: AzureSettings, env: Mapping[str, s
         there = settings.credentials or any(env.get(name) for name in _MANAGED)
         return [] if there else [" or ".join(_MANAGED)]
     return [name for name in _SOURCES[kind].needs if not (getattr(settings, name, "") or env.get(name))]
+
+
+def principal_in(token: str) -> str:
+    """Name whom a JSON web token was issued to, tenant first; the token is not checked.
+
+    Source of the claims: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
+    """
+    payload = token.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return f"{claims.get('tid', '')}/{claims.get('oid', '')}"
 
 
 def fetch_github_assertion(env: Mapping[str, str], audience: str) -> str:

@@ -14,10 +14,11 @@ from typing import Any
 from llmops.backends.azure.child_runs import to_line
 from llmops.backends.azure.flow_folder import flow_folder
 from llmops.backends.azure.run_service import RemoteRun, RunService, Submission
+from llmops.backends.azure.uploads import upload
 from llmops.backends.azure.work import PREFIX, Outcome, Work, describe_with_tags
 from llmops.backends.protocols import RunRequest
 from llmops.config.connections import expand_variables
-from llmops.config.model import AzureRuns
+from llmops.config.model import AzureRuns, Budget
 from llmops.errors import Problem, UsageError
 from llmops.records import LineError, RunRecord, write_stream
 
@@ -52,8 +53,8 @@ class FlowRuns:
         """See `Compute.find`."""
         return self.service.find(name)
 
-    def start(self, name: str, work: Work, todo: Sequence[int]) -> None:
-        """See `Compute.start`.
+    def start(self, name: str, work: Work, todo: Sequence[int], share: Budget) -> Budget:
+        """See `Compute.start`; what a flow spends in the workspace nobody can limit.
 
         Where it can, the run is what a person would have submitted: the registered data set, the mapping as it is
         written, and a link to the run that it evaluates. Else the inputs of the lines are a file of their own.
@@ -67,7 +68,8 @@ class FlowRuns:
                 data = self._registered(request)
                 mapping: Mapping[str, Any] = request.column_mapping
             else:
-                data = str(_write_inputs(Path(own) / f"{name}.jsonl", work, todo))
+                inputs = _write_inputs(Path(own) / f"{name}.jsonl", work, todo)
+                data = upload(self.service.session, inputs, f"upload the inputs of the run '{name}'")
                 names = {key for index in todo for key in work.planned[index].inputs}
                 mapping = {key: f"${{data.{key}}}" for key in sorted(names)}
             self.service.submit(
@@ -88,6 +90,7 @@ class FlowRuns:
                     lineage=f"{self.service.session.settings.workspace_id}/{request.source.ref.path}",
                 )
             )
+        return share
 
     def read(self, remote: RemoteRun, work: Work, todo: Sequence[int]) -> Outcome:
         """See `Compute.read`."""

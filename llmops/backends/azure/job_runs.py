@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,11 +24,13 @@ import llmops
 from llmops.backends.azure.bounded import bounded
 from llmops.backends.azure.flow_runs import expand_for_all_to_see
 from llmops.backends.azure.job.task import DRIVER, LINES, PROJECT, RUN, TASK, JobTask, shard_file
-from llmops.backends.azure.refusals import NotThereError
+from llmops.backends.azure.refusals import BusyError, NotThereError, RefusedError
 from llmops.backends.azure.run_service import RemoteRun
 from llmops.backends.azure.session import AzureSession
+from llmops.backends.azure.shares import NO_LIMIT, add, divide, from_text, left_of, spent_of, to_text
+from llmops.backends.azure.uploads import upload
 from llmops.backends.azure.work import PREFIX, Outcome, Work, describe_with_tags
-from llmops.config.model import Environment
+from llmops.config.model import Budget, Environment
 from llmops.errors import UsageError
 from llmops.flows.baseline import materialise
 from llmops.records import Line, RunRecord, line_from_json, read_record, write_record, write_stream
@@ -39,6 +42,8 @@ T = TypeVar("T")
 
 SHARDS = f"{PREFIX}shards"
 """Tag that says among how many jobs a try is divided."""
+SHARE = f"{PREFIX}share"
+"""Tag that says what a job may spend on models; one without it has no limit."""
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
 """Image below the packages. Source: Microsoft's list of Azure Machine Learning base images."""
 
@@ -80,35 +85,62 @@ class JobRuns:
             display_name=str(first.display_name or ""),
             error=self._why(name, failed) if status in _ENDED and failed else "",
             tags={str(key): str(value) for key, value in (first.tags or {}).items()},
+            share=add(_share_of(job) for job in jobs if job),
         )
 
-    def start(self, name: str, work: Work, todo: Sequence[int]) -> None:
-        """See `Compute.start`."""
+    def start(self, name: str, work: Work, todo: Sequence[int], share: Budget) -> Budget:
+        """See `Compute.start`; shards that another command started, or began to, keep what that one gave them."""
         shards = self._count_shards(work, len(todo))
         with tempfile.TemporaryDirectory() as folder:
             bundle = Path(folder) / "bundle"
             self._write_bundle(bundle, work, todo, shards)
-            address = self._upload(bundle, name)
+            address = upload(self.session, bundle, f"upload what the job '{name}' needs")
+        there = self._begun(name, shards)
+        sizes = {shard: len(part) for shard, part in enumerate(_divide(todo, shards), 1) if shard not in there}
+        given = dict(zip(sizes, divide(left_of(share, there.values()), list(sizes.values())), strict=True))
         tags = {**describe_with_tags(work, self.env), SHARDS: str(shards)}
-        for shard in range(shards, 0, -1):
-            self._call(f"start the job '{_shard_name(name, shard)}'", self._submitter(name, shard, address, tags))
+        for shard in sorted(given, reverse=True):
+            described = partial(self._describe, name, shard, address, tags, given[shard])
+            there[shard] = self._start(_shard_name(name, shard), described, given[shard])
+        return add(there.values())
+
+    def _start(self, name: str, described: Callable[[], Job], share: Budget) -> Budget:
+        """Start one job; return its share, which is another one where another command was first."""
+        try:
+            self._call(f"start the job '{name}'", lambda: self.session.ml.jobs.create_or_update(described()))
+        except (RefusedError, BusyError):
+            job = self._job(name)
+            if job is None:
+                raise
+            return _share_of(job)
+        return share
+
+    def _begun(self, name: str, shards: int) -> dict[int, Budget]:
+        """Return the shares of those shards that are there though the first, which is started last, is not."""
+        if shards == 1 or self._job(_shard_name(name, shards)) is None:
+            return {}
+        jobs = {shard: self._job(_shard_name(name, shard)) for shard in range(1, shards + 1)}
+        return {shard: _share_of(job) for shard, job in jobs.items() if job}
 
     def read(self, remote: RemoteRun, work: Work, todo: Sequence[int]) -> Outcome:
         """See `Compute.read`."""
         shards = int(remote.tags.get(SHARDS, "1"))
         lines: dict[int, Line] = {}
         records: list[RunRecord] = []
+        spent: list[Budget] = []
         for shard, positions in enumerate(_divide(todo, shards), 1):
             job = self._job(_shard_name(remote.name, shard))
             if job is None or str(job.status) != "Completed":
+                spent += [_share_of(job)] if job else []
                 continue
             with self._fetched(remote.name, shard) as folder:
                 lines.update(_read_lines(folder / LINES, work, positions))
                 records.append(read_record(folder / RUN, RunRecord))
-        last = records[-1] if records else None
-        if last is None or not work.pending.aggregates:
-            return Outcome(lines, versions=last.versions if last else {})
-        return Outcome(lines, last.metrics, last.aggregation_error, last.versions)
+            spent.append(spent_of(records[-1].model_calls, _share_of(job)))
+        outcome = Outcome(lines, versions=records[-1].versions if records else {}, spent=add(spent))
+        if not records or not work.pending.aggregates:
+            return outcome
+        return outcome._replace(metrics=records[-1].metrics, aggregation_error=records[-1].aggregation_error)
 
     def count_finished(self, name: str) -> int:
         """See `Compute.count_finished`; the shards' logs tell."""
@@ -191,20 +223,7 @@ class JobRuns:
         )
         write_record(bundle / TASK, task)
 
-    def _upload(self, bundle: Path, name: str) -> str:
-        from azure.ai.ml.entities import Data
-
-        data = Data(name="llmops-job", version=name, path=str(bundle), type="uri_folder")
-        self._call(f"upload what the job '{name}' needs", lambda: self.session.ml.data.create_or_update(data))
-        return f"azureml:llmops-job:{name}"
-
-    def _submitter(self, name: str, shard: int, address: str, tags: Mapping[str, str]) -> Callable[[], Job]:
-        def submit() -> Job:
-            return self.session.ml.jobs.create_or_update(self._describe(name, shard, address, tags))
-
-        return submit
-
-    def _describe(self, name: str, shard: int, address: str, tags: Mapping[str, str]) -> Job:
+    def _describe(self, name: str, shard: int, address: str, tags: Mapping[str, str], share: Budget) -> Job:
         from azure.ai.ml import Input, Output, command
         from azure.ai.ml.entities import Environment as JobEnvironment
 
@@ -212,17 +231,18 @@ class JobRuns:
         more: dict[str, Any] = {"instance_type": runs.instance_type} if runs.instance_type else {}
         environment: Any = runs.jobs.environment or JobEnvironment(image=IMAGE, conda_file=_packages())
         unpack = f"python -m zipfile -e ${{{{inputs.bundle}}}}/{DRIVER} driver"
+        text = to_text(share)
         start = f"python -m llmops.backends.azure.job ${{{{inputs.bundle}}}} {shard} ${{{{outputs.out}}}}"
         return command(
             name=_shard_name(name, shard),
-            command=f"{unpack} && PYTHONPATH=driver {start}",
+            command=f"{unpack} && PYTHONPATH=driver {start} {text}".rstrip(),
             inputs={"bundle": Input(type="uri_folder", path=address)},
             outputs={"out": Output(type="uri_folder", path=_place(name, shard))},
             environment=environment,
             compute=runs.jobs.cluster or None,
             display_name=f"{tags.get(f'{PREFIX}experiment', name)} shard {shard} of {tags[SHARDS]}",
             experiment_name=tags.get(f"{PREFIX}experiment") or "llmops",
-            tags=dict(tags),
+            tags={**tags, **({SHARE: text} if text else {})},
             **more,
         )
 
@@ -250,14 +270,15 @@ class JobRuns:
 
 
 def _pack_driver(path: Path) -> None:
-    """Put this package into one file: hundreds of small ones would be a request each."""
+    """Put this package into one file, the same bytes each time: hundreds of small ones would be a request each."""
     package = Path(llmops.__file__).parent
     files = (file for file in sorted(package.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in files:
             name = file.relative_to(package)
             if name.parts[0] != "emulator":
-                archive.write(file, Path("llmops") / name)
+                entry = zipfile.ZipInfo((Path("llmops") / name).as_posix())
+                archive.writestr(entry, file.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def _run_operations(session: AzureSession) -> Any:
@@ -273,6 +294,14 @@ def _run_operations(session: AzureSession) -> Any:
         return session.ml.jobs._runs_operations  # noqa: SLF001 as above
     except KeyError as error:
         raise ServiceResponseError(f"the workspace's discovery address names no service '{error.args[0]}'") from error
+
+
+def _share_of(job: Job) -> Budget:
+    """Read what a job may spend; what people made of the tag is taken for no limit, which leaves nothing to others."""
+    try:
+        return from_text(str((job.tags or {}).get(SHARE, "")))
+    except ValueError:
+        return NO_LIMIT
 
 
 def _shard_name(name: str, shard: int) -> str:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llmops.backends.azure.bounded import bounded
 from llmops.backends.azure.refusals import facts_of
 from llmops.backends.azure.session import AzureSession
+from llmops.backends.azure.shares import NO_LIMIT
+from llmops.backends.azure.uploads import upload
+from llmops.config.model import Budget
 
 if TYPE_CHECKING:
     from promptflow.entities import Run
@@ -42,6 +45,7 @@ class RemoteRun:
         error_code: `UserError` where the flow, its data or its mapping is to blame.
         data, target: address of its data, and the run that it evaluates; empty where there is none.
         link: its page in the studio.
+        share: what it may spend on models, as far as it was given a share.
     """
 
     name: str
@@ -59,6 +63,7 @@ class RemoteRun:
     ended_at: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    share: Budget = NO_LIMIT
 
     @property
     def has_ended(self) -> bool:
@@ -205,23 +210,27 @@ class RunService:
             version: follows from the file's digest, so that a version is always the same bytes.
         """
         address = f"azureml:{name}:{version}"
-        with _quiet():
+        if not self._call(f"look for the data asset '{address}'", lambda: self._has_data(name, version)):
             what = f"upload {path.name} as the data asset '{address}'"
-            self._call(what, lambda: self._ensure_data(path, name, version))
+            place = upload(self.session, path, what)
+            self._call(what, lambda: self._register_data(place, name, version))
         return address
 
-    def _ensure_data(self, path: Path, name: str, version: str) -> None:
-        from azure.ai.ml.entities import Data
+    def _has_data(self, name: str, version: str) -> bool:
         from azure.core.exceptions import ResourceNotFoundError
 
-        data = self.session.ml.data
         try:
-            data.get(name, version=version)
+            self.session.ml.data.get(name, version=version)
         except ResourceNotFoundError:
-            description = "Uploaded by llmops; the version follows from the bytes."
-            data.create_or_update(
-                Data(name=name, version=version, path=str(path), type="uri_file", description=description)
-            )
+            return False
+        return True
+
+    def _register_data(self, place: str, name: str, version: str) -> None:
+        from azure.ai.ml.entities import Data
+
+        description = "Uploaded by llmops; the version follows from the bytes."
+        data = Data(name=name, version=version, path=place, type="uri_file", description=description)
+        self.session.ml.data.create_or_update(data)
 
     def _call(self, what: str, work: Callable[[], T]) -> T:
         _ = self.session.pf  # building it takes long and is no part of the call

@@ -20,6 +20,7 @@ from llmops.backends.azure.models import find_run_obstacles
 from llmops.backends.azure.resampling import resample
 from llmops.backends.azure.run_service import PAGE, RemoteRun, RunService
 from llmops.backends.azure.session import AzureSession, import_in_background, open_session
+from llmops.backends.azure.shares import NO_LIMIT, NOTHING, Shares, is_limited, is_spent
 from llmops.backends.azure.work import (
     PREFIX,
     Compute,
@@ -35,9 +36,10 @@ from llmops.backends.line_counts import LineCounts
 from llmops.backends.planned_lines import PlannedLine, plan_lines
 from llmops.backends.protocols import Progress, RunLog, RunRequest, Runs
 from llmops.backends.recorded import RecordedRuns
-from llmops.config.model import Environment
+from llmops.config.model import Budget, Environment
 from llmops.core.documents import to_json
 from llmops.core.latency import summarize_latency
+from llmops.engine.gateway.settings import ModelUse
 from llmops.errors import BackendError, DeadlineError, LlmopsError, TransientError, UsageError
 from llmops.records import DatasetRef, FlowRef, Line, LineError, PendingRecord, RunRecord
 
@@ -63,7 +65,7 @@ class AzureRuns:
         say: takes a sentence for people.
         open_here: opens the runs of this machine, which score built-in metrics.
         clock: for waiting.
-        occasion: see `ModelUse`.
+        use: its occasion, and its budget, which jobs hold.
     """
 
     def __init__(
@@ -74,11 +76,12 @@ class AzureRuns:
         say: Callable[[str], None],
         open_here: Callable[[], AbstractContextManager[Runs]],
         clock: Clock | None = None,
-        occasion: str = "",
+        use: ModelUse | None = None,
     ) -> None:
-        self.occasion = occasion
+        self.use = use or ModelUse()
         self.environment = environment
         self.settings = environment.azure.runs
+        self.shares = Shares(self.use.budget if self.settings.compute == "job" else NO_LIMIT)
         self.state = state
         self.env = env
         self.say = say
@@ -115,13 +118,13 @@ class AzureRuns:
 
     def submit(self, requests: Sequence[RunRequest]) -> Sequence[RunRecord]:
         """See `Runs.submit`."""
-        started = []
+        jobs = []
         for request in requests:
             if isinstance(request.target, RunRequest):
                 raise UsageError.of("a run that has not ended cannot be evaluated yet", where="--detach")
-            job = _Job(runs=self, request=request, target=request.target, progress=_Silent())
-            started.append(job.start())
-        return started
+            jobs.append(_Job(runs=self, request=request, target=request.target, progress=_Silent()))
+        self._bring(jobs, _Job.start)
+        return [job.outcome for job in jobs if isinstance(job.outcome, RunRecord)]
 
     def wait(self, run_id: str, progress: Progress) -> RunRecord:
         """See `Runs.wait`."""
@@ -228,15 +231,15 @@ class AzureRuns:
                 yield to_line(child, PlannedLine(int(child["index"]), 0, given_inputs(child)))
             first, empty = first + PAGE, 0 if page else empty + 1
 
-    def _bring(self, jobs: Sequence[_Job]) -> None:
-        """Bring all jobs to their end, looking at each in turn."""
-        left = {id(job): (job, job.bring()) for job in jobs}
+    def _bring(self, jobs: Sequence[_Job], steps_of: Callable[[_Job], _Steps] | None = None) -> None:
+        """Bring all jobs to their end, or as far as `steps_of` goes, looking at each in turn."""
+        left = {id(job): (job, steps_of(job) if steps_of else job.bring()) for job in jobs}
         try:
             while left:
                 ended = [key for key, (job, steps) in left.items() if _has_ended(job, steps)]
                 for key in ended:
                     del left[key]
-                if left and not ended:
+                if left and not ended and not self.shares.can_give:
                     self.clock.sleep(self.settings.poll_s)
         except KeyboardInterrupt:
             self._interrupted([job for job, _ in left.values()])
@@ -253,7 +256,10 @@ class AzureRuns:
                 self.say(f"The run {job.under_way} goes on; `llmops runs cancel {job.under_way}` ends it.")
 
 
-def _has_ended(job: _Job, steps: Generator[None, None, RunRecord]) -> bool:
+_Steps = Generator[None, None, RunRecord]
+
+
+def _has_ended(job: _Job, steps: _Steps) -> bool:
     try:
         next(steps)
     except StopIteration as stop:
@@ -344,27 +350,29 @@ class _Job:
     def is_required(self) -> bool:
         return self.request is None or self.request.is_required
 
-    def start(self) -> RunRecord:
-        """Start what is not there yet and return without waiting."""
+    def start(self) -> _Steps:
+        """Start what is not there yet; yield until that is decided and return without waiting for its end."""
         assert not isinstance(self.target, _Job)
         if (known := self._recorded(self.target)) is not None:
             return known
-        work, compute = self._prepare(self.target), self.runs.compute
+        work = self._prepare(self.target)
         for number in itertools.count(1):
             todo, name = self._todo(work), work.name(number)
             if not todo:
                 return self._finish(work)
-            remote = compute.find(name)
+            remote = self._find(work, name)
             if remote is None:
-                self._launch(work, todo, name)
-                remote = compute.find(name)
+                if not (yield from self._launch(work, todo, name)):
+                    return self._finish(work)
+                remote = self._find(work, name)
             if remote is None or not remote.has_ended:
+                self.runs.shares.give_up(name)  # nobody waits for its end here
                 status = remote.status if remote else "submitted"
                 return replace(work.pending.run, status=status, link=_link(remote), remote=[name])
             self._take(work, todo, remote, is_cached=True)
         raise AssertionError("unreachable")
 
-    def bring(self) -> Generator[None, None, RunRecord]:
+    def bring(self) -> _Steps:
         """Yield while there is something to wait for; return the record."""
         target = yield from self._await_target()
         if isinstance(target, LlmopsError):
@@ -401,7 +409,7 @@ class _Job:
         return outcome
 
     def _place(self) -> str:
-        occasion = f" at {self.runs.occasion}" if self.runs.occasion else ""
+        occasion = f" at {self.runs.use.occasion}" if self.runs.use.occasion else ""
         return f"{self.runs.session.settings.workspace_id.lower()} {self.runs.settings.compute == 'job'}{occasion}"
 
     def _recorded(self, target: RunRecord | None) -> RunRecord | None:
@@ -427,26 +435,47 @@ class _Job:
 
     def _try(self, work: Work) -> Generator[None, None, None]:
         """Go through the tries that there are, and start one more where lines are left that nobody measured."""
-        compute, is_new, watched = self.runs.compute, False, False
+        is_new, watched = False, False
         for number in itertools.count(1):
             todo, name = self._todo(work), work.name(number)
             if not todo or watched:
                 return
-            remote = compute.find(name)
+            remote = self._find(work, name)
             if remote is None and (is_new or work.request is None):
                 return
             if remote is None:
-                self._launch(work, todo, name)
+                if not (yield from self._launch(work, todo, name)):
+                    return
                 is_new = True
             watched = remote is None or not remote.has_ended
-            self.under_way = name
-            label = work.request.label if work.request else work.id
+            yield from self._watch(work, todo, name, is_cached=not watched)
+
+    def _find(self, work: Work, name: str) -> RemoteRun | None:
+        """Look for a try; one that goes on is counted with what it was given, by whichever command."""
+        remote = self.runs.compute.find(name)
+        if remote is not None and not remote.has_ended and work.pending.run.connections:
+            self.runs.shares.hold(name, remote.share)
+        return remote
+
+    def _watch(self, work: Work, todo: Sequence[int], name: str, *, is_cached: bool) -> Generator[None, None, None]:
+        """Wait for the end of a try and take what came of it."""
+        shares = self.runs.shares
+        label = work.request.label if work.request else work.id
+        self.under_way = name
+        try:
             remote = yield from Watch(self.runs, label, self.progress).follow(name, len(todo))
             self.under_way = ""
-            self._take(work, todo, remote, is_cached=not watched)
+            self._take(work, todo, remote, is_cached=is_cached)
+            if not is_cached and work.pending.run.connections:
+                shares.settle(name, self._last.spent)
+        finally:
+            shares.give_up(name)
 
-    def _launch(self, work: Work, todo: Sequence[int], name: str) -> None:
-        """Start a try, unless it could not reach its models.
+    def _launch(self, work: Work, todo: Sequence[int], name: str) -> Generator[None, None, bool]:
+        """Start a try, unless it could not reach its models, or nothing of the budget is left for it.
+
+        Returns:
+            Whether it was started; else its lines are unmeasured.
 
         Raises:
             BackendError: a connection or a model deployment is missing, or a model is retired.
@@ -456,7 +485,42 @@ class _Job:
         with contextlib.closing(Arm(self.runs.session)) as arm:
             if obstacles := find_run_obstacles(arm, work.request, is_job=is_job):
                 raise BackendError(*obstacles)
-        self.runs.compute.start(name, work, todo)
+        share = yield from self._await_share(work, todo, name)
+        if is_spent(share):
+            self.runs.shares.settle(name, NOTHING)
+            self._leave_over(work, todo)
+            return False
+        try:
+            if is_limited(share) and self._find(work, name) is not None:
+                return True  # started meanwhile: two flows that answer alike are evaluated in one run
+            share = self.runs.compute.start(name, work, todo, share)
+        except LlmopsError:
+            self.runs.shares.give_up(name)
+            raise
+        if work.pending.run.connections:
+            self.runs.shares.hold(name, share)
+        return True
+
+    def _await_share(self, work: Work, todo: Sequence[int], name: str) -> Generator[None, None, Budget]:
+        """Yield until it is known what a try may spend: all that start with it must have asked."""
+        shares = self.runs.shares
+        if not is_limited(shares.budget) or not work.pending.run.connections:
+            return NO_LIMIT  # it makes no calls that anybody could count
+        shares.ask(name, len(todo))
+        while True:
+            yield
+            if (share := shares.take(name)) is not None:
+                return share
+
+    def _leave_over(self, work: Work, todo: Sequence[int]) -> None:
+        assert work.request is not None
+        label = work.request.label
+        self.runs.say(f"{label}: nothing is left of the budget, so no job is started; lines are unmeasured.")
+        error = LineError(type="BudgetSpent", message="nothing was left of the budget when this run was to start")
+        for index in todo:
+            line = work.planned[index]
+            unmeasured = Line(row=line.row, repeat=line.repeat, status="unmeasured", inputs=line.inputs, error=error)
+            self._lines.setdefault(index, unmeasured)
 
     def _todo(self, work: Work) -> list[int]:
         """Name the lines that still need an answer; nodes over all lines need them all in one try."""

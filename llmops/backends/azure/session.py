@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from llmops.backends.azure.credentials import build_credential
+from llmops.backends.azure.credentials import build_credential, principal_in
 from llmops.backends.azure.quiet import hush, quiet
 from llmops.backends.azure.refusals import BusyError, facts_of, sdk_errors, translate
 from llmops.backends.azure.settings import AzureSettings, read_settings
@@ -31,6 +31,8 @@ _CLOUD_VARIABLE = "AZUREML_CURRENT_CLOUD"
 _JITTER = 0.2
 _lock = threading.RLock()
 _sessions: dict[AzureSettings, AzureSession] = {}
+_first_in: dict[str, AzureSession] = {}
+"""Workspace to the session whose identity prompt flow goes on with, see `_claim_workspace`."""
 _importing: threading.Thread | None = None
 
 
@@ -58,6 +60,12 @@ class AzureSession:
         require_sdks()
         return build_credential(self.settings, self.env)
 
+    @property
+    def principal(self) -> str:
+        """Who we are to Azure, whichever way that is proved."""
+        scope = f"{self.settings.cloud.resource_manager}/.default"
+        return principal_in(self.call("find out who we are", lambda: self.credential.get_token(scope).token))
+
     @cached_property
     def ml(self) -> MLClient:
         """The client of `azure-ai-ml`: built once, when it is first needed."""
@@ -84,13 +92,19 @@ class AzureSession:
         """The client of `promptflow.azure`: built once, over `ml`.
 
         Its constructor asks for the workspace, so building it may raise what `call` raises.
+
+        Raises:
+            UsageError: this process reaches the workspace through prompt flow as somebody else already.
         """
         ml = self.ml
         with _lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            self._claim_workspace()
             from promptflow.azure import PFClient
 
-            return self.call(f"open the workspace '{self.settings.workspace}'", lambda: PFClient(ml_client=ml))
+            client = self.call(f"open the workspace '{self.settings.workspace}'", lambda: PFClient(ml_client=ml))
+            _first_in.setdefault(self.settings.workspace_id.lower(), self)
+            return client
 
     def cloud_keywords(self) -> Mapping[str, Any]:
         """Return the keywords with which the SDKs' clients reach another cloud than the public one."""
@@ -148,6 +162,25 @@ class AzureSession:
                 found=f"'{chosen}' and '{self.settings.cloud.name}'",
                 expected="environments of one cloud: the Azure SDKs can serve one cloud per process",
             )
+
+    def _claim_workspace(self) -> None:
+        """Refuse a second identity for one workspace in one process: what it starts would be started as the first one.
+
+        Prompt flow keeps what calls its service, credential included, by workspace for as long as the process lives,
+        and offers no way around (`promptflow.azure._restclient.service_caller_factory`, 1.18.5).
+        """
+        first = _first_in.get(self.settings.workspace_id.lower(), self)
+        before, now = first.settings.identity, self.settings.identity
+        if before == now or first.principal == self.principal:
+            return
+        raise UsageError.of(
+            "two identities for one workspace in one command",
+            where=f"workspace '{self.settings.workspace}'",
+            found=f"{before} and {now}",
+            expected="one: prompt flow goes on as the first for as long as the command runs",
+            fix="Let the environments of this workspace share azure.client_id, azure.tenant_id and azure.credentials, "
+            "or name one environment in each command.",
+        )
 
 
 def open_session(environment: Environment, state: Path, env: Mapping[str, str]) -> AzureSession:

@@ -107,6 +107,13 @@ class AzureSettings:
     retries: AzureRetries
 
     @property
+    def identity(self) -> str:
+        """As whom the workspace is reached, in words; two that differ may still be one principal."""
+        parts = {"client": self.client_id, "tenant": self.tenant_id, "service connection": self.service_connection_id}
+        parts["credentials"] = ", ".join(self.credentials)
+        return "; ".join(f"{name} {value}" for name, value in parts.items() if value) or "whoever this machine is"
+
+    @property
     def workspace_id(self) -> str:
         """The workspace's id in Azure Resource Manager."""
         group = f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"

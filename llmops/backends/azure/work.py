@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from llmops.backends.azure.run_service import RemoteRun
+from llmops.backends.azure.shares import NO_LIMIT
 from llmops.backends.planned_lines import PlannedLine, identify_target, slug_of
 from llmops.backends.protocols import RunRequest
 from llmops.config.connections import identity
+from llmops.config.model import Budget
 from llmops.core.documents import to_json
 from llmops.records import Line, LineError, PendingRecord, RunRecord, read_record, write_record, write_stream
 
@@ -65,12 +67,14 @@ class Outcome(NamedTuple):
         metrics: logged by aggregation nodes.
         aggregation_error: why these did not end.
         versions: versions of what ran the lines, by name.
+        spent: on models; no limit where nothing is known of it.
     """
 
     lines: Mapping[int, Line]
     metrics: Mapping[str, Any] = {}
     aggregation_error: LineError | None = None
     versions: Mapping[str, str] = {}
+    spent: Budget = NO_LIMIT
 
 
 class Compute(Protocol):
@@ -79,8 +83,18 @@ class Compute(Protocol):
     def find(self, name: str) -> RemoteRun | None:
         """Describe a try, None when there is none."""
 
-    def start(self, name: str, work: Work, todo: Sequence[int]) -> None:
-        """Start a try over some lines of the plan; one of that name is left as it is."""
+    def start(self, name: str, work: Work, todo: Sequence[int], share: Budget) -> Budget:
+        """Start a try over some lines of the plan; one of that name is left as it is.
+
+        Args:
+            name: of the try.
+            work: what it is a try of.
+            todo: positions in the plan.
+            share: what it may spend on models; a compute that cannot hold it takes no notice.
+
+        Returns:
+            What it may really spend, which is another share where a part of it was started before.
+        """
 
     def read(self, remote: RemoteRun, work: Work, todo: Sequence[int]) -> Outcome:
         """Fetch what a try that has ended left behind."""

@@ -16,8 +16,9 @@ from llmops.backends.azure.job.task import LINES, PROJECT, RUN, TASK, JobTask, s
 from llmops.backends.local.runs import LocalRuns
 from llmops.backends.protocols import FlowSource, RunRequest
 from llmops.config.connections import ResolvedConnection
-from llmops.config.model import Environment
+from llmops.config.model import Budget, Environment
 from llmops.engine.cache import LineCache
+from llmops.engine.gateway.settings import ModelUse
 from llmops.engine.models import ModelServices
 from llmops.errors import LlmopsError, UsageError
 from llmops.flows.closure import find_closure
@@ -27,13 +28,14 @@ from llmops.flows.tree import WorkingTree
 from llmops.records import DatasetRef, RunRecord, read_record
 
 
-def run_shard(bundle: Path, shard: int, output: Path) -> None:
+def run_shard(bundle: Path, shard: int, output: Path, share: Budget) -> None:
     """Run the lines of a shard and leave its record and lines in `output`.
 
     Args:
         bundle: what `JobRuns` uploaded; it is only read.
         shard: counted from 1.
         output: a folder.
+        share: what may be spent on models; the lines that are left then are unmeasured.
 
     Raises:
         UsageError: the flow is not the one that was submitted, or does not load.
@@ -56,7 +58,7 @@ def run_shard(bundle: Path, shard: int, output: Path) -> None:
         concurrency=task.concurrency,
         line_timeout_s=task.line_timeout_s,
     )
-    with tempfile.TemporaryDirectory() as state, _open_runs(task, Path(state)) as runs:
+    with tempfile.TemporaryDirectory() as state, _open_runs(task, Path(state), share) as runs:
         (record,) = runs.run([request], _Printed())
         if isinstance(record, LlmopsError):
             raise record
@@ -73,11 +75,11 @@ def _read_source(bundle: Path, task: JobTask) -> FlowSource:
 
 
 @contextlib.contextmanager
-def _open_runs(task: JobTask, state: Path) -> Iterator[LocalRuns]:
+def _open_runs(task: JobTask, state: Path, share: Budget) -> Iterator[LocalRuns]:
     environment = Environment(name=task.environment, prices=task.prices, retries=task.retries, stand_in=task.stand_in)
     with (
         contextlib.closing(LineCache(state / "cache.sqlite")) as cache,
-        ModelServices(environment, dict(os.environ), state) as services,
+        ModelServices(environment, dict(os.environ), state, ModelUse(budget=share)) as services,
         contextlib.closing(LocalRuns(state, cache, services)) as runs,
     ):
         yield runs
