@@ -1,16 +1,17 @@
-"""The blobs of the workspace's default datastore: written whole, or only if nobody else was first."""
+"""Blobs of a container, the workspace's default one or another: written whole, or only if nobody else was first."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from llmops.backends.azure.arm import Arm, Document
+from llmops.backends.azure.session import AzureSession
 from llmops.errors import BackendError, LlmopsError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ VERSION = "2024-07-01-preview"
 _SIGNATURE_S = 1800.0
 _FORBIDDEN = 403
 _CONNECT_S, _READ_S = 20.0, 120.0
+_OPTIONS: Mapping[str, Any] = {"retry_total": 0, "connection_timeout": _CONNECT_S, "read_timeout": _READ_S}
+"""Own retries: the client's begin with 15 s."""
 
 
 class Blob(NamedTuple):
@@ -47,35 +50,22 @@ class Listed(NamedTuple):
     created_at: float
 
 
-@dataclass
-class Blobs:
-    """The container of a workspace's default datastore, reached by a signature of one hour or as ourselves."""
+class Container(ABC):
+    """One container, which is opened when it is first needed, and again before its signature runs out."""
 
-    arm: Arm
-    _client: ContainerClient | None = None
-    _since: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _datastore: Document = field(default_factory=dict)
-
-    @property
-    def datastore(self) -> Document:
-        """The default datastore as Azure describes it."""
-        if not self._datastore:
-            path = f"{self.arm.path('datastores')}?count=30&isDefault=true&orderByAsc=false"
-            found = list(self.arm.list(path, version=VERSION, what="find the workspace's default datastore"))
-            if not found:
-                raise BackendError.of(
-                    "the workspace has no default datastore", where=self.arm.session.settings.workspace
-                )
-            self._datastore = found[0]
-        return self._datastore
+    def __init__(self, session: AzureSession) -> None:
+        self._session = session
+        self._client: ContainerClient | None = None
+        self._since = 0.0
+        self._lock = threading.Lock()
 
     @property
+    @abstractmethod
     def uri(self) -> str:
         """Address of the container."""
-        properties = self.datastore["properties"]
-        account = f"https://{properties['accountName']}.blob.{properties.get('endpoint') or 'core.windows.net'}"
-        return f"{account}/{properties['containerName']}"
+
+    @abstractmethod
+    def _open(self) -> ContainerClient: ...
 
     def close(self) -> None:
         """Close the connections; they open again when they are needed."""
@@ -143,6 +133,19 @@ class Blobs:
 
         return self._call(what, write)
 
+    def put_missing(self, folder: str, files: Iterable[tuple[str, bytes]], what: str) -> None:
+        """Write the files that are not there yet, or not whole, so that whoever comes later goes on.
+
+        Args:
+            folder: what their names begin with.
+            files: path below the folder, and content.
+            what: a clause for messages.
+        """
+        there = {one.name: one.size for one in self.list(f"{folder}/", what)}
+        for path, content in files:
+            if there.get(f"{folder}/{path}") != len(content):
+                self.put(f"{folder}/{path}", content, what)
+
     def put(self, name: str, content: bytes, what: str) -> None:
         """Write a blob over what is there."""
         self._call(what, lambda container: container.upload_blob(name, content, overwrite=True))
@@ -197,7 +200,7 @@ class Blobs:
                 self._since = 0.0  # the signature may have run out; ask for another
                 return work(self._container())
 
-        return self.arm.session.call(what, once)
+        return self._session.call(what, once)
 
     def _container(self) -> ContainerClient:
         with self._lock:
@@ -208,14 +211,41 @@ class Blobs:
                 self._since = time.monotonic()
             return self._client
 
+
+class Blobs(Container):
+    """The container of a workspace's default datastore, reached by a signature of one hour or as ourselves."""
+
+    def __init__(self, arm: Arm) -> None:
+        super().__init__(arm.session)
+        self.arm = arm
+        self._datastore: Document = {}
+
+    @property
+    def datastore(self) -> Document:
+        """The default datastore as Azure describes it."""
+        if not self._datastore:
+            path = f"{self.arm.path('datastores')}?count=30&isDefault=true&orderByAsc=false"
+            found = list(self.arm.list(path, version=VERSION, what="find the workspace's default datastore"))
+            if not found:
+                raise BackendError.of(
+                    "the workspace has no default datastore", where=self.arm.session.settings.workspace
+                )
+            self._datastore = found[0]
+        return self._datastore
+
+    @property
+    def uri(self) -> str:
+        """Address of the container."""
+        properties = self.datastore["properties"]
+        account = f"https://{properties['accountName']}.blob.{properties.get('endpoint') or 'core.windows.net'}"
+        return f"{account}/{properties['containerName']}"
+
     def _open(self) -> ContainerClient:
         from azure.storage.blob import ContainerClient
 
         account, _, container = self.uri.rpartition("/")
         signature = self._signature()
-        # Own retries: the client's begin with 15 s.
-        options: dict[str, Any] = {"retry_total": 0, "connection_timeout": _CONNECT_S, "read_timeout": _READ_S}
-        return ContainerClient(account, container, credential=signature or self.arm.session.credential, **options)
+        return ContainerClient(account, container, credential=signature or self.arm.session.credential, **_OPTIONS)
 
     def _signature(self) -> str:
         """Return a signature for the container; empty when we are to come as ourselves.
@@ -234,6 +264,29 @@ class Blobs:
         except LlmopsError:
             return ""
         return str(reply.body.get("sasToken") or "")
+
+
+class SignedContainer(Container):
+    """A container that Azure gave a signature for; it is not renewed, because another one may lead elsewhere.
+
+    Args:
+        session: whose retries count.
+        address: of the container, with the signature.
+    """
+
+    def __init__(self, session: AzureSession, address: str) -> None:
+        super().__init__(session)
+        self._address = address
+
+    @property
+    def uri(self) -> str:
+        """Address of the container."""
+        return self._address.partition("?")[0].rstrip("/")
+
+    def _open(self) -> ContainerClient:
+        from azure.storage.blob import ContainerClient
+
+        return ContainerClient.from_container_url(self._address, **_OPTIONS)
 
 
 def _seconds(date: str) -> float:
