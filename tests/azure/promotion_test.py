@@ -135,11 +135,12 @@ def test_a_registry_that_does_not_exist_is_an_error_in_words(
     )
 
 
-def test_an_environment_that_is_given_a_registry_goes_on_with_the_same_content(
-    rehearsal: Rehearsal, requests: Requests
-) -> None:
+def test_an_environment_that_is_given_a_registry_goes_on_with_the_same_content(rehearsal: Rehearsal) -> None:
+    """The number of a version is another one there, so what serves is replaced once."""
+    rehearsal.change_flow("second")
+    serving(rehearsal)
     environment = "config/environments/dev.yaml"
     rehearsal.project.replace(environment, 'registry: ""', f"registry: {unique('shared')}")
     assert (rehearsal.register(), rehearsal.deploy()) == (0, 0), rehearsal.said
+    assert rehearsal.serving("dev") == {"1": 100}
     assert rehearsal.promote() == 0, rehearsal.said
-    del requests
