@@ -274,8 +274,9 @@ def test_two_clouds_in_one_command_are_refused(emulator: Emulator, tmp_path: Pat
     assert str(done["error"]).startswith("two clouds in one command")
 
 
-def test_a_cloud_of_ones_own_is_reached_without_a_proxy(emulator: Emulator, tmp_path: Path) -> None:
-    done = _child("own-cloud", emulator, tmp_path, proxy=False)
+@pytest.mark.parametrize("task", ["own-cloud", "own-registry"])
+def test_a_cloud_of_ones_own_is_reached_without_a_proxy(emulator: Emulator, tmp_path: Path, task: str) -> None:
+    done = _child(task, emulator, tmp_path, proxy=False)
     assert done == {"versions": ["1"], "fetched": True, "deployed": "healthy", "answer": "one hi"}
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmops.backends.azure.arm import Document
+from llmops.backends.azure.arm import Document, state_of
 from llmops.backends.azure.place import Place, Staged
 from llmops.backends.azure.staging import PACKAGE, folder_name, stage
 from llmops.backends.packages import MANIFEST, digest_of, verify_package
@@ -195,7 +195,8 @@ def _to_record(name: str, found: Document, evidence: Sequence[EvidenceRef]) -> M
 
 def _is_ours(version: Document) -> bool:
     kept = version["properties"].get("properties") or {}
-    return version["name"].isdecimal() and bool(kept.get(DIGEST) and kept.get(MANIFEST_DIGEST))
+    is_described = bool(kept.get(DIGEST) and kept.get(MANIFEST_DIGEST))
+    return version["name"].isdecimal() and is_described and state_of(version) not in ("Failed", "Canceled")
 
 
 def _with_digest(versions: Sequence[Document], digest: str) -> Document | None:

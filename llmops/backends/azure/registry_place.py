@@ -193,8 +193,8 @@ class RegistryPlace:
     def _finish(self, path: str, reply: Reply, what: str) -> None:
         deadline = time.monotonic() + self.deadline_s
         while not self._is_there(path, what):
-            if reply.location:
-                self._require_no_failure(reply.location, what)
+            if operation := reply.location or reply.operation:
+                self._require_no_failure(operation, what)
             if time.monotonic() >= deadline:
                 raise DeadlineError.of(f"Azure did not {what} in {self.deadline_s:g} s")
             self.arm.session.sleep(reply.poll_s)

@@ -49,7 +49,8 @@ def start_upload(call: Call) -> Response:
     """Make a container for the files of a version, or find the one that the same reference made; sign it."""
     asked = call.request.json()
     kind = _kind_of_asset(call, asked)
-    if call.cloud.store.get(*call.key(kind, call.names["name"], "versions", call.names["version"])):
+    if found := call.cloud.store.get(*call.key(kind, call.names["name"], "versions", call.names["version"])):
+        require_same_path(call, kind, found, found["properties"])
         raise RefusalError(409, "UserError", f"The asset {asked['assetId']} already exists.")
     reference = asked.get("temporaryDataReferenceId")
     if call.cloud.settings.new_upload_places or not reference:
