@@ -84,6 +84,9 @@ def _add_emulator(commands: Any) -> None:
     parser.add_argument(
         "--workspace", action="append", default=[], metavar="NAME", help="one that exists; else any does"
     )
+    parser.add_argument(
+        "--registry", action="append", default=[], metavar="NAME", help="one that exists; else any does"
+    )
     parser.add_argument("--connections-of", metavar="E", help="environment whose connections the workspaces have")
     parser.add_argument("--faults", type=Path, metavar="FILE", help="YAML file with rules for what goes wrong")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="YAML file with settings of the service")
@@ -99,6 +102,7 @@ def _emulator(arguments: argparse.Namespace) -> int:
         port=arguments.port,
         folder=arguments.folder,
         workspaces=arguments.workspace,
+        registries=arguments.registry,
         connections_of=arguments.connections_of,
         faults=arguments.faults,
         settings=arguments.settings,

@@ -30,7 +30,7 @@ class EmulatorOptions:
     Attributes:
         port: 0 picks a free one.
         folder: keeps its state; None forgets it at the end.
-        workspaces: names that exist; empty: every name does.
+        workspaces, registries: names that exist; empty: every name does.
         connections_of: environment of the project whose connections every workspace has; None: none.
         faults: YAML file with rules.
         settings: YAML file with settings of the service.
@@ -41,6 +41,7 @@ class EmulatorOptions:
     port: int = 0
     folder: Path | None = None
     workspaces: Sequence[str] = field(default_factory=tuple)
+    registries: Sequence[str] = field(default_factory=tuple)
     connections_of: str | None = None
     faults: Path | None = None
     settings: Path | None = None
@@ -121,7 +122,8 @@ def _running(context: Context, options: EmulatorOptions) -> Iterator[Emulator]:
     with contextlib.ExitStack() as resources:
         connections = _connections(context, options, resources)
         given = _read(options.settings)
-        changes = {"workspaces": tuple(options.workspaces), "connections": connections}
+        names = {"workspaces": tuple(options.workspaces), "registries": tuple(options.registries)}
+        changes = {**names, "connections": connections}
         settings = Settings(**{**_known(given, Settings, options.settings), **changes})
         faults = _faults(options.faults)
         script = install_azurite(default_cache(), context.env)
@@ -186,7 +188,7 @@ def _read(path: Path | None) -> Any:
 
 
 def _known(given: Any, settings: type[Any], path: Path | None) -> dict[str, Any]:
-    known = {entry.name for entry in dataclasses.fields(settings)} - {"workspaces", "connections"}
+    known = {entry.name for entry in dataclasses.fields(settings)} - {"workspaces", "registries", "connections"}
     unknown = sorted(set(given) - known) if isinstance(given, dict) else [str(given)]
     if unknown:
         raise UsageError.of(

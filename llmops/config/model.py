@@ -261,6 +261,9 @@ class Azure:
     subscription_id: str = setting("Subscription; AZURE_SUBSCRIPTION_ID when left out.", default="")
     resource_group: str = setting("Resource group; AZURE_RESOURCE_GROUP when left out.", default="")
     workspace: str = setting("Workspace; AZURE_WORKSPACE when left out.", default="")
+    registry: str = setting(
+        "Registry that keeps the registered versions; the workspace keeps them when left out.", default=""
+    )
     tenant_id: str = setting("Tenant of the identity; AZURE_TENANT_ID when left out.", default="")
     client_id: str = setting("Client id of the identity; AZURE_CLIENT_ID when left out.", default="")
     service_connection_id: str = setting(

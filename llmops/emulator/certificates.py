@@ -67,6 +67,7 @@ def host_names(region: str) -> tuple[str, ...]:
         "login.microsoftonline.com",
         "login.microsoft.com",
         "*.api.azureml.ms",
+        "*.experiments.azureml.net",
         f"*.{region}.inference.ml.azure.com",
         "*.blob.core.windows.net",
         "localhost",

@@ -28,6 +28,8 @@ from llmops.emulator.wire import Request
 PROVIDER = "Microsoft.MachineLearningServices"
 DATASTORE = "workspaceblobstore"
 TENANT = "00000000-0000-0000-0000-000000000001"
+REGISTRY_PREFIX = "/mferp/managementfrontend"
+REGISTRY_SUBSCRIPTION, REGISTRY_GROUP = "00000000-0000-0000-0000-0000000000ff", "registries"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,35 @@ class Workspace:
     def key(self) -> tuple[str, str]:
         """Where its documents are in the store."""
         return ("workspaces", self.id)
+
+    @property
+    def kind(self) -> str:
+        """Its type in Azure Resource Manager."""
+        return f"{PROVIDER}/workspaces"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """One registry; clients know its name and are told the rest."""
+
+    name: str
+    subscription: str = REGISTRY_SUBSCRIPTION
+    resource_group: str = REGISTRY_GROUP
+
+    @property
+    def id(self) -> str:
+        """What the ids of its assets begin with."""
+        return f"azureml://registries/{self.name}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Where its documents are in the store."""
+        return ("registries", self.name)
+
+    @property
+    def kind(self) -> str:
+        """Its type in Azure Resource Manager."""
+        return f"{PROVIDER}/registries"
 
 
 @dataclass(kw_only=True)
@@ -110,6 +141,18 @@ class Cloud:
                 found = self._make_workspace(workspace)
         return found
 
+    def open_registry(self, registry: Registry) -> None:
+        """Make sure that there is a registry.
+
+        Raises:
+            RefusalError: 404, there is none of that name, or it is elsewhere.
+        """
+        known = self.settings.registries
+        is_known = not known or registry.name.lower() in map(str.lower, known)
+        is_here = (registry.subscription, registry.resource_group.lower()) == (REGISTRY_SUBSCRIPTION, REGISTRY_GROUP)
+        if not (is_known and is_here):
+            raise not_found(f"registry '{registry.name}'")
+
     def change_settings(self, **changes: Any) -> None:
         """Change some of the settings, by name."""
         with self.lock:
@@ -138,6 +181,7 @@ class Call:
     Attributes:
         names: parts of the path, by the route's placeholders.
         caller: what the token claims; empty where none is demanded.
+        registry: that is asked instead of the workspace; None for all other requests.
     """
 
     cloud: Cloud
@@ -145,6 +189,12 @@ class Call:
     workspace: Workspace
     names: Mapping[str, str]
     caller: Mapping[str, Any]
+    registry: Registry | None = None
+
+    @property
+    def home(self) -> Workspace | Registry:
+        """Whose resources the request is about."""
+        return self.registry or self.workspace
 
     @property
     def base(self) -> str:
@@ -158,15 +208,15 @@ class Call:
         A custom cloud has no host names below it, so there the account's place is spelled as a path.
         """
         name, host = self.cloud.blobs.account.name, self.request.host
-        return name if host.endswith((".azure.com", ".azureml.ms")) else f"{host}/{name}"
+        return name if host.endswith((".azure.com", ".azureml.ms", ".azureml.net")) else f"{host}/{name}"
 
     def blob_address(self, container: str, blob: str = "") -> str:
         """Build the address of a container, or of a blob in it, as this client reaches it."""
         return f"https://{self.account}.blob.core.windows.net/{container}/{blob}".rstrip("/")
 
     def key(self, *path: str) -> tuple[str, ...]:
-        """Where a document of the workspace is in the store."""
-        return (*self.workspace.key, *path)
+        """Where a document of the workspace, or of the registry, is in the store."""
+        return (*self.home.key, *path)
 
     def find(self, *path: str) -> Document:
         """Return a document of the workspace.
@@ -183,8 +233,8 @@ class Call:
         """Build what every resource of Azure Resource Manager begins with.
 
         Args:
-            kind: type below the workspace, for instance `models/versions`.
-            path: the resource below the workspace.
+            kind: type below the workspace or the registry, for instance `models/versions`.
+            path: the resource below it.
             name: of the resource.
             before: the resource as it was; it keeps its creation.
         """
@@ -195,9 +245,9 @@ class Call:
             "createdByType": "Application",
         }
         return {
-            "id": f"{self.workspace.id}/{path}",
+            "id": f"{self.home.id}/{path}",
             "name": name,
-            "type": f"{PROVIDER}/workspaces/{kind}",
+            "type": f"{self.home.kind}/{kind}",
             "systemData": {
                 **created,
                 "lastModifiedAt": now,
@@ -223,7 +273,7 @@ class Call:
         return {"Location": url, "x-ms-async-operation-timeout": "PT1H", **self.hints()}
 
     def _operation_url(self, kind: str, operation: Operation) -> str:
-        place = (
-            f"/subscriptions/{self.workspace.subscription}/providers/{PROVIDER}/locations/{self.cloud.settings.region}"
-        )
-        return f"{self.base}{place}/{kind}/{operation.id}?api-version=2022-02-01-preview"
+        region = self.cloud.settings.region
+        place = f"/subscriptions/{self.home.subscription}/providers/{PROVIDER}/locations/{region}"
+        prefix = REGISTRY_PREFIX if self.registry else ""
+        return f"{self.base}{prefix}{place}/{kind}/{operation.id}?api-version=2022-02-01-preview"

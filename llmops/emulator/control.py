@@ -13,7 +13,12 @@ from llmops.emulator.settings import Settings
 from llmops.emulator.wire import Request, Response, json_response, refusal_response
 from llmops.errors import UsageError
 
-_CHANGEABLE = {field.name for field in dataclasses.fields(Settings)} - {"region", "workspaces", "connections"}
+_CHANGEABLE = {field.name for field in dataclasses.fields(Settings)} - {
+    "region",
+    "workspaces",
+    "registries",
+    "connections",
+}
 
 
 class ControlPage:

@@ -85,6 +85,9 @@ def permission_of(method: str, path: str) -> str:
         return ""
     namespace, *parts = rest.strip("/").split("/")
     kinds = "/".join([namespace, *parts[::2]])
+    if parts[:1] == ["registries"] and len(parts) > 2:
+        verb = {"GET": "read", "HEAD": "read", "POST": "read", "DELETE": "delete"}.get(method, "write")
+        return f"{namespace}/registries/assets/{verb}"
     if method == "POST":
         is_action = len(parts) % 2 == 1
         return f"{kinds}/action" if is_action else f"{kinds}/write"

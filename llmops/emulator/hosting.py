@@ -14,7 +14,7 @@ import yaml
 from llmops.backends.local.serving.serving_process import ServingSpec
 from llmops.emulator.containers import Container
 from llmops.emulator.errors import RefusalError, not_found, user_error
-from llmops.emulator.locations import blob_path, data_path
+from llmops.emulator.locations import blob_path, data_path, place_of
 
 if TYPE_CHECKING:
     from llmops.emulator.cloud import Cloud, Workspace
@@ -34,6 +34,9 @@ def answer(**inputs):
     return script.run(json.dumps(inputs))
 """
 _MODEL_ID = re.compile(r".*/workspaces/[^/]+/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
+_REGISTRY_MODEL_ID = re.compile(
+    r"azureml://registries/(?P<registry>[^/]+)/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE
+)
 
 
 def log_of(cloud: Cloud, workspace: Workspace, endpoint: str, deployment: str) -> Path:
@@ -41,20 +44,27 @@ def log_of(cloud: Cloud, workspace: Workspace, endpoint: str, deployment: str) -
     return cloud.folder / "deployments" / workspace.guid / endpoint.lower() / deployment.lower() / "container.log"
 
 
-def model_path(cloud: Cloud, workspace: Workspace, properties: dict[str, Any]) -> str:
-    """Find where the blobs of a deployment's model are.
+def model_place(cloud: Cloud, workspace: Workspace, properties: dict[str, Any]) -> tuple[str, str]:
+    """Find where the blobs of a deployment's model are: their container, and the path below it.
 
     Raises:
         RefusalError: the model is not registered.
     """
     model = str(properties.get("model") or "")
+    if shared := _REGISTRY_MODEL_ID.fullmatch(model):
+        return place_of(_model_uri(cloud, ("registries", shared["registry"]), shared))
     match = _MODEL_ID.fullmatch(model)
     if match is None:
         raise user_error(f"The model '{model}' is not the id of a registered model.")
-    found = cloud.store.get(*workspace.key, "models", match["name"], "versions", match["version"])
+    return workspace.container, blob_path(_model_uri(cloud, workspace.key, match))
+
+
+def _model_uri(cloud: Cloud, home: tuple[str, str], model: re.Match[str]) -> str:
+    found = cloud.store.get(*home, "models", model["name"], "versions", model["version"])
     if found is None:
-        raise user_error(f"The model '{match['name']}' version '{match['version']}' does not exist.")
-    return blob_path(found["properties"]["modelUri"])
+        raise user_error(f"The model '{model['name']}' version '{model['version']}' does not exist.")
+    uri: str = found["properties"]["modelUri"]
+    return uri
 
 
 @dataclass
@@ -117,7 +127,7 @@ class Hosting:
         folder = log.parent / "model"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            self.cloud.blobs.download(workspace.container, model_path(self.cloud, workspace, properties), folder)
+            self.cloud.blobs.download(*model_place(self.cloud, workspace, properties), folder)
         except FileNotFoundError as error:
             raise RefusalError(200, "ResourceNotReady", f"The model cannot be downloaded: {error}") from error
         if code := (properties.get("codeConfiguration") or {}).get("codeId"):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _DATASTORE_PATH = re.compile(r"azureml://.*?datastores/[^/]+/paths/(?P<path>.*)", re.IGNORECASE)
 _ASSET = re.compile(r"azureml:(?P<name>[^:@/]+)(?::(?P<version>[^:@/]+)|@(?P<label>latest))")
 _ASSET_ID = re.compile(r"(?:azureml:/)?/.*/data/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
+_BLOB = re.compile(r"https://[^/]+/(?:[^/]+\.blob\.[^/]+/)?(?P<container>[^/]+)/(?P<path>[^?]*)")
 _HTTPS = re.compile(r"https://[^/]+/(?:[^/]+/)?(?P<container>azureml-blobstore-[^/]+)/(?P<path>[^?]*)")
 
 
@@ -26,6 +27,18 @@ def blob_path(uri: str) -> str:
     if match is None:
         raise user_error(f"'{uri}' is not in a datastore of the workspace.")
     return match["path"]
+
+
+def place_of(uri: str) -> tuple[str, str]:
+    """Take container and path from the address of a blob.
+
+    Raises:
+        RefusalError: 400, it is none.
+    """
+    match = _BLOB.fullmatch(uri)
+    if match is None:
+        raise user_error(f"'{uri}' is not the address of a blob.")
+    return match["container"], match["path"]
 
 
 def data_path(cloud: Cloud, workspace: Workspace, uri: str) -> str:

@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from llmops.emulator.cloud import Call
+from llmops.emulator.cloud import REGISTRY_PREFIX, Call
 from llmops.emulator.errors import RefusalError
 from llmops.emulator.wire import Request, Response
 
 Handler = Callable[[Call], Response]
 
-WORKSPACE = (
-    "/subscriptions/{subscription}/resourceGroups/{group}"
-    "/providers/Microsoft.MachineLearningServices/workspaces/{workspace}"
-)
+_PROVIDER = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices"
+WORKSPACE = f"{_PROVIDER}/workspaces/{{workspace}}"
+REGISTRY = f"{_PROVIDER}/registries/{{registry}}"
+_SHORT = {"{W}": WORKSPACE, "{R}": REGISTRY, "{F}": REGISTRY_PREFIX}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +34,17 @@ class Router:
         self._routes: list[Route] = []
 
     def add(self, method: str, path: str, handler: Handler) -> None:
-        """Add a route; `{name}` stands for one part of the path, `{W}` for the workspace's."""
-        text = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path.replace("{W}", WORKSPACE))
+        """Add a route.
+
+        Args:
+            method: of HTTP.
+            path: `{name}` stands for one part of it, `{W}` and `{R}` for the path of the workspace and of the registry,
+                `{F}` for what comes before that where registries are served.
+            handler: answers.
+        """
+        for short, long in _SHORT.items():
+            path = path.replace(short, long)
+        text = re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)
         self._routes.append(Route(method=method, pattern=re.compile(f"{text}/?", re.IGNORECASE), handler=handler))
 
     def find(self, request: Request) -> tuple[Handler, Mapping[str, str]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmops.emulator import arm, blob_front, data_plane, scoring
-from llmops.emulator.cloud import Call, Cloud, Workspace
+from llmops.emulator.cloud import Call, Cloud, Registry, Workspace
 from llmops.emulator.errors import RefusalError
 from llmops.emulator.faults import Fault
 from llmops.emulator.routing import Router
@@ -16,8 +16,15 @@ from llmops.emulator.wire import DropConnectionError, Request, Response, json_re
 
 MANAGEMENT = ("https://management.azure.com", "https://management.core.windows.net", "https://ml.azure.com")
 _HOSTS = {"management.azure.com": "arm", "login.microsoftonline.com": "tokens", "login.microsoft.com": "tokens"}
-_SUFFIXES = {".api.azureml.ms": "data", ".inference.ml.azure.com": "scoring", blob_front.SUFFIX: "blobs"}
-_DATA_PLANE = frozenset({"flow", "history", "metric", "index", "data", "content", "discovery"})
+_SUFFIXES = {
+    ".api.azureml.ms": "data",
+    ".experiments.azureml.net": "data",
+    ".inference.ml.azure.com": "scoring",
+    blob_front.SUFFIX: "blobs",
+}
+_DATA_PLANE = frozenset(
+    {"flow", "history", "metric", "index", "data", "content", "discovery", "registrymanagement", "mferp"}
+)
 
 
 def service_of(host: str) -> str | None:
@@ -109,4 +116,15 @@ class Service:
         )
         if workspace.name:
             self.cloud.open_workspace(workspace)
-        return handler(Call(cloud=self.cloud, request=request, workspace=workspace, names=names, caller=caller))
+        call = Call(cloud=self.cloud, request=request, workspace=workspace, names=names, caller=caller)
+        if "registry" in names:
+            call = replace(call, registry=self._open_registry(names))
+        return handler(call)
+
+    def _open_registry(self, names: Mapping[str, str]) -> Registry:
+        """Find the registry of a request; whoever looks for it does not know yet where it is."""
+        registry = Registry(name=names["registry"])
+        if "subscription" in names:
+            registry = replace(registry, subscription=names["subscription"], resource_group=names["group"])
+        self.cloud.open_registry(registry)
+        return registry

@@ -13,7 +13,8 @@ class Settings:
 
     Attributes:
         region: of every workspace.
-        workspaces: names that exist; empty: every name does.
+        workspaces, registries: names that exist; empty: every name does.
+        registry_regions: regions whose workspaces may use the registries; empty: `region` alone.
         operation_s: shortest time of a long-running operation.
         poll_ms: hint in `x-ms-retry-after-ms`; 0 sends none, and the SDKs then poll every 5 or 30 s.
         retry_after_s: hint in `Retry-After`, which wins over `poll_ms`; 0 sends none.
@@ -29,11 +30,16 @@ class Settings:
         denied: globs over actions that the caller's permissions leave out; they are refused too.
         model_deployments: name to `{name, version}` of the model: deployments of the one Azure OpenAI account that
             every connection of that kind names.
+        new_upload_places: every upload to a registry gets a container of its own, whatever reference it names; whether
+            the service keeps to the reference is not known.
         connections: name to `{type, configs, secrets}`: connections that every workspace has from the start.
     """
 
     region: str = "eastus"
     workspaces: tuple[str, ...] = ()
+    registries: tuple[str, ...] = ()
+    registry_regions: tuple[str, ...] = ()
+    new_upload_places: bool = False
     operation_s: float = 0.15
     poll_ms: int = 100
     retry_after_s: int = 0

@@ -21,7 +21,7 @@ def main(port: str, folder: str) -> None:
         "active_directory": base,
         "aml_resource_id": base,
         "storage_endpoint": "core.windows.net",
-        "registry_discovery_endpoint": f"{base}/discovery",
+        "registry_discovery_endpoint": base,
     }
     credential = ClientSecretCredential(
         "tenant", "client", "any", authority=f"127.0.0.1:{port}", disable_instance_discovery=True

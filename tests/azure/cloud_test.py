@@ -34,7 +34,7 @@ CLOUD = """\
     active_directory: https://127.0.0.1:{port}
     aml_resource_id: https://127.0.0.1:{port}
     storage_endpoint: core.windows.net
-    registry_discovery_endpoint: https://127.0.0.1:{port}/discovery
+    registry_discovery_endpoint: https://127.0.0.1:{port}
 """
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from llmops.backends.registry import open_delivery
 from llmops.emulator.emulator import Emulator
-from tests.azure.conftest import environment
-from tests.backends.contract import Contract, Stage
+from tests.azure.conftest import environment, unique
+from tests.backends.contract import Contract, RegistryContract, Stage
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +21,22 @@ def stage(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 class TestAzure(Contract):
     """The contract, over the emulator."""
+
+
+class TestRegistry(RegistryContract):
+    """The contract of registries, with a registry of Azure's that keeps to the place that an upload names."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def stage(cls, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+        folder, found = tmp_path_factory.mktemp("registry"), environment("contract", registry=unique("contract"))
+        with open_delivery(found, folder / ".llmops", emulator.environment(), print) as delivery:
+            yield Stage(registry=delivery.registry, endpoints=delivery.endpoints, folder=folder)
+
+
+class TestForgetfulRegistry(TestRegistry):
+    """The same with a registry that gives every upload a place of its own."""
+
+    @pytest.fixture(autouse=True)
+    def forgetful(self, settings: Callable[..., None]) -> None:
+        settings(new_upload_places=True)

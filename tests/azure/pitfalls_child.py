@@ -20,12 +20,13 @@ from tests.backends.packages import echo_flow, package
 FAST = AzureRetries(attempts=3, first_wait_s=0.01, longest_wait_s=0.05, busy_s=20.0)
 
 
-def environment(port: str, cloud: AzureCloud | None = None, name: str = "") -> Environment:
+def environment(port: str, cloud: AzureCloud | None = None, name: str = "", registry: str = "") -> Environment:
     """Name a workspace of the emulator."""
     azure = Azure(
         subscription_id="s",
         resource_group="g",
         workspace=f"child-{os.getpid()}{name}",
+        registry=registry,
         credentials=("environment",),
         retries=FAST,
         cloud=cloud or AzureCloud(),
@@ -44,7 +45,7 @@ def own(port: str) -> AzureCloud:
         active_directory=base,
         aml_resource_id=base,
         storage_endpoint="core.windows.net",
-        registry_discovery_endpoint=f"{base}/discovery",
+        registry_discovery_endpoint=base,
     )
 
 
@@ -59,11 +60,13 @@ def two_clouds(port: str) -> dict[str, object]:
     return {"error": ""}
 
 
-def own_cloud(port: str) -> dict[str, object]:
+def own_cloud(port: str, registry: str = "") -> dict[str, object]:
     """Register, fetch, deploy and ask in a cloud of one's own."""
     folder = Path.cwd()
     manifest = package(echo_flow(folder / "one", "one "), folder / "package")
-    with open_delivery(environment(port, own(port)), folder / "state", dict(os.environ), print) as delivery:
+    with open_delivery(
+        environment(port, own(port), registry=registry), folder / "state", dict(os.environ), print
+    ) as delivery:
         model = delivery.registry.register(folder / "package", name="echo", digest=manifest.digest, created_by="child")
         fetched = delivery.registry.fetch(model)
         name = f"own-{os.getpid()}"
@@ -98,7 +101,18 @@ def no_tls(port: str) -> dict[str, object]:
     return {"error": ""}
 
 
-TASKS = {"no-tls": no_tls, "two-clouds": two_clouds, "own-cloud": own_cloud, "telemetry": telemetry}
+def own_registry(port: str) -> dict[str, object]:
+    """Do the same with a registry."""
+    return own_cloud(port, f"child-{os.getpid()}")
+
+
+TASKS = {
+    "no-tls": no_tls,
+    "two-clouds": two_clouds,
+    "own-cloud": own_cloud,
+    "own-registry": own_registry,
+    "telemetry": telemetry,
+}
 
 if __name__ == "__main__":
     print(json.dumps(TASKS[sys.argv[1]](sys.argv[2])))  # noqa: T201

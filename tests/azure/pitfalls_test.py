@@ -18,9 +18,10 @@ from azure.core.exceptions import HttpResponseError
 from llmops.backends.azure.arm import Arm
 from llmops.backends.azure.blobs import Blobs
 from llmops.backends.azure.endpoints import AzureEndpoints
-from llmops.backends.azure.registry import AzureRegistry, blob_path
+from llmops.backends.azure.registry import AzureRegistry
 from llmops.backends.azure.session import AzureSession
 from llmops.backends.azure.settings import read_settings
+from llmops.backends.azure.workspace_place import WorkspacePlace, blob_path
 from llmops.backends.protocols import DeploymentRequest
 from llmops.delivery.package import verify_package
 from llmops.emulator.azurite_process import install_azurite
@@ -43,8 +44,9 @@ class Place:
         self.session = AzureSession(read_settings(self.environment, env), env, sleep=self.slept.append)
         self.arm = Arm(self.session)
         self.blobs = Blobs(self.arm)
-        self.registry = AzureRegistry(self.arm, self.blobs, folder / "cache")
-        self.endpoints = AzureEndpoints(self.arm, self.blobs, self.environment, env)
+        models = WorkspacePlace(self.arm, self.blobs)
+        self.registry = AzureRegistry(models, folder / "cache")
+        self.endpoints = AzureEndpoints(self.arm, self.blobs, models, self.environment, env)
         self.folder = folder
 
     @property
@@ -172,7 +174,7 @@ def test_a_version_that_went_to_other_content_is_left_to_it(
     """Two drivers that both saw no version; the SDK raises, because the error's text is not the one it looks for."""
     settings(changed_path_status=status)
     place.register("one ")
-    stale = _Stale(place.arm, place.blobs, place.folder / "cache")
+    stale = AzureRegistry(_Stale(place.arm, place.blobs), place.folder / "cache")
     into = place.folder / "packages" / "two"
     manifest = package(echo_flow(place.folder / "two", "two "), into)
     assert stale.register(into, name="echo", digest=manifest.digest, created_by="late").version == "2"
@@ -272,8 +274,9 @@ def test_two_clouds_in_one_command_are_refused(emulator: Emulator, tmp_path: Pat
     assert str(done["error"]).startswith("two clouds in one command")
 
 
-def test_a_cloud_of_ones_own_is_reached_without_a_proxy(emulator: Emulator, tmp_path: Path) -> None:
-    done = _child("own-cloud", emulator, tmp_path, proxy=False)
+@pytest.mark.parametrize("task", ["own-cloud", "own-registry"])
+def test_a_cloud_of_ones_own_is_reached_without_a_proxy(emulator: Emulator, tmp_path: Path, task: str) -> None:
+    done = _child(task, emulator, tmp_path, proxy=False)
     assert done == {"versions": ["1"], "fetched": True, "deployed": "healthy", "answer": "one hi"}
 
 
@@ -296,17 +299,17 @@ def test_prompt_flow_left_alone_asks_hosts_that_are_not_azure(
     assert "dc.services.visualstudio.com" in asked
 
 
-class _Stale(AzureRegistry):
-    """A registry whose first look at the versions is old."""
+class _Stale(WorkspacePlace):
+    """A workspace whose first looks at the versions are old."""
 
-    def _versions(self, name: str) -> list[dict[str, object]]:
-        found = super()._versions(name)
+    def versions(self, name: str) -> list[dict[str, object]]:
+        found = super().versions(name)
         looks = self.__dict__.setdefault("looks", [])
         looks.append(name)
         return [] if len(looks) < 3 else found
 
-    def _get(self, name: str, version: str) -> dict[str, object] | None:
-        return None if len(self.__dict__.get("looks", [])) < 3 else super()._get(name, version)
+    def get(self, name: str, version: str) -> dict[str, object] | None:
+        return None if len(self.__dict__.get("looks", [])) < 3 else super().get(name, version)
 
 
 def _container(place: Place) -> str:

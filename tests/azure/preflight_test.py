@@ -49,6 +49,14 @@ class Site:
 
 
 @pytest.fixture
+def sharing(emulator: Emulator, tmp_path: Path) -> Iterator[Site]:
+    """A site whose version is kept in a registry."""
+    found = environment("preflight", registry=unique("preflight"))
+    with open_delivery(found, tmp_path / ".llmops", emulator.environment(), print) as delivery:
+        yield Site(found, delivery, tmp_path)
+
+
+@pytest.fixture
 def site(emulator: Emulator, tmp_path: Path) -> Iterator[Site]:
     found = environment("preflight")
     with open_delivery(found, tmp_path / ".llmops", emulator.environment(), print) as delivery:
@@ -86,6 +94,22 @@ def test_a_missing_action_is_named_with_the_role_that_has_it(site: Site, setting
         "may not do Microsoft.MachineLearningServices/workspaces/onlineEndpoints/deployments/delete"
     )
     assert "AzureML Data Scientist" in problem.fix
+
+
+def test_a_registry_that_may_not_be_read_or_is_elsewhere_is_in_the_way(
+    sharing: Site, settings: Callable[..., None]
+) -> None:
+    settings(denied=("*/registries/assets/read", "*/workspaces/models/*"), registry_regions=("westeurope",))
+    region, role = sharing.obstacles()
+    registry = sharing.environment.azure.registry
+    assert (region.what, region.found, region.expected) == (
+        f"the registry '{registry}' is not in the workspace's region",
+        "westeurope",
+        "eastus",
+    )
+    assert role.where == f"registry '{registry}'"
+    assert role.what.endswith("may not do Microsoft.MachineLearningServices/registries/assets/read")
+    assert "AzureML Registry User" in role.fix
 
 
 def test_a_connection_that_the_workspace_lacks_is_named(site: Site) -> None:

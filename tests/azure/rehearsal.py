@@ -37,6 +37,7 @@ azure:
   subscription_id: SUBSCRIPTION
   resource_group: GROUP
   workspace: WORKSPACE
+  registry: "REGISTRY"
   credentials: [environment]
   retries: {attempts: 4, first_wait_s: 0.01, longest_wait_s: 0.05, busy_s: 30}
 serving: {max_queue_wait_s: 30}
@@ -64,11 +65,16 @@ class QuickClock:
 
 @dataclass
 class Rehearsal:
-    """One project with the environments `dev` and `prod`; `out` and `said` is what commands wrote."""
+    """One project with the environments `dev` and `prod`; `out` and `said` is what commands wrote.
+
+    Attributes:
+        registries: environment to the registry that keeps its versions; its workspace does when it has none.
+    """
 
     project: TinyProject
     emulator: Emulator
     workspaces: dict[str, str] = field(default_factory=dict)
+    registries: dict[str, str] = field(default_factory=dict)
     out: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -89,6 +95,7 @@ class Rehearsal:
         name = unique(f"sweep-{environment}")
         text = ENVIRONMENT.replace("ENDPOINT", name).replace("WORKSPACE", self.workspaces[environment])
         text = text.replace("SUBSCRIPTION", SUBSCRIPTION).replace("GROUP", GROUP)
+        text = text.replace("REGISTRY", self.registries.get(environment, ""))
         self.project.write(f"config/environments/{environment}.yaml", text)
         return name
 
@@ -223,6 +230,6 @@ class Rehearsal:
             return int(error.exit_code)
 
 
-def in_folder(root: Path, emulator: Emulator) -> Rehearsal:
-    """Build a rehearsal with the tiny project."""
-    return Rehearsal(make_project(root), emulator)
+def in_folder(root: Path, emulator: Emulator, **registries: str) -> Rehearsal:
+    """Build a rehearsal with the tiny project; a registry keeps the versions of the environments that name one."""
+    return Rehearsal(make_project(root), emulator, registries=registries)

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, DEPLOY, JOBS, TOKENS
+from llmops.backends.azure.roles import (
+    AUTOSCALE,
+    DEPLOY,
+    FROM_REGISTRY,
+    IN_REGISTRY,
+    JOBS,
+    TO_REGISTRY,
+    TOKENS,
+    needs_of,
+)
 from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import permission_of
 from tests.azure.conftest import Requests, unique
@@ -33,20 +42,22 @@ def bench(emulator: Emulator, tmp_path: Path) -> Workbench:
     return bench
 
 
-def serve(bench: Workbench) -> None:
-    bench.serving("dev", bench.workspace, settings="autoscale: {max_instances: 2}")
+def serve(bench: Workbench, registry: str = "") -> None:
+    bench.serving("dev", bench.workspace, registry=registry, settings="autoscale: {max_instances: 2}")
     bench.commit("environment")
 
 
 def undeclared(bench: Workbench, emulator: Emulator, arguments: str, *commands: str) -> Sequence[str]:
     """Run a command in the environment `dev`, and return what it asked for that it was not said to need."""
+    has_registry = any(command in IN_REGISTRY for command in commands)
     first = emulator.cloud.journal.last_number()
     answer = bench.call(*arguments.split(), "--environment", "dev")
     assert answer.code == 0, (arguments, answer.err)
-    entries = [one for one in Requests(emulator, first).all() if one.service == "arm"]
+    asked_of = Requests(emulator, first).all
+    entries = [one for one in asked_of() if one.service == "arm" or "/registries/" in one.path]
     asked = {permission_of(one.method, one.path).lower() for one in entries}
-    declared = {need.action.lower() for command in commands for need in COMMANDS[command]}
-    return sorted(asked - declared - LOOKS)
+    needs = {need for command in commands for need in needs_of(command, has_registry=has_registry)}
+    return sorted(asked - {need.action.lower() for need in needs} - LOOKS - {""})
 
 
 def test_a_version_on_its_way_needs_no_more_than_what_is_said(bench: Workbench, emulator: Emulator) -> None:
@@ -60,6 +71,19 @@ def test_a_version_on_its_way_needs_no_more_than_what_is_said(bench: Workbench, 
         ("models list", "status, models"),
         ("status tiny", "status, models"),
         ("runs list", "run, check, evaluate, runs"),
+    ]
+    assert {step[0]: found for step in steps if (found := undeclared(bench, emulator, *step))} == {}
+
+
+def test_with_a_registry_a_version_needs_its_assets_and_no_models_of_the_workspace(
+    bench: Workbench, emulator: Emulator
+) -> None:
+    serve(bench, registry=unique("roles"))
+    steps = [
+        ("register tiny --without-verdict test", TO_REGISTRY),
+        ("deploy tiny", DEPLOY, AUTOSCALE, FROM_REGISTRY),
+        ("models list", "status, models", FROM_REGISTRY),
+        ("status tiny", "status, models", FROM_REGISTRY),
     ]
     assert {step[0]: found for step in steps if (found := undeclared(bench, emulator, *step))} == {}
 

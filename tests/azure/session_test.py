@@ -124,6 +124,21 @@ def test_every_missing_variable_is_a_problem() -> None:
     ]
 
 
+def test_a_registry_can_be_named_by_a_variable_and_only_by_one_that_the_file_refers_to() -> None:
+    assert read_settings(environment(registry="${env:SHARED}"), {"SHARED": "shared"}).registry == "shared"
+    assert read_settings(environment(), {"AZURE_REGISTRY": "shared"}).registry == ""
+
+
+@pytest.mark.parametrize("name", ["ab", "-shared", "a/../b", "x" * 34, "two words"])
+def test_what_is_no_name_for_a_registry_is_refused(name: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_settings(environment(registry=name), {})
+    assert str(error.value) == (
+        f"environment 'dev': azure.registry: not a name for a registry\n  found '{name}'\n"
+        "  expected 3 to 33 letters, digits, '-' and '_', the first no '-' or '_'"
+    )
+
+
 def test_a_cloud_of_ones_own_needs_all_addresses() -> None:
     with pytest.raises(UsageError, match="the cloud 'Private' lacks addresses"):
         read_settings(environment(cloud=AzureCloud(name="Private", resource_manager="https://arm")), {})

@@ -13,10 +13,10 @@ import pytest
 from llmops.backends.azure import session
 from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import Fault
-from tests.azure.conftest import FAULTS, Extent
+from tests.azure.conftest import FAULTS, Extent, unique
 from tests.azure.rehearsal import Rehearsal, in_folder
 
-SAMPLED = {"register": 24, "deploy": 4, "promote": 3, "rollback": 2}
+SAMPLED = {"register": 24, "register in a registry": 10, "deploy": 4, "promote": 3, "rollback": 2}
 
 
 class Scenario(NamedTuple):
@@ -35,6 +35,11 @@ class Scenario(NamedTuple):
 
 def _nothing(rehearsal: Rehearsal) -> None:
     rehearsal.new_workspace("dev")
+
+
+def _no_registry(rehearsal: Rehearsal) -> None:
+    rehearsal.registries["dev"] = unique("sweep")
+    rehearsal.new_endpoint("dev")
 
 
 def _registered(rehearsal: Rehearsal) -> None:
@@ -62,6 +67,7 @@ def _deployed_twice(rehearsal: Rehearsal) -> None:
 
 SCENARIOS: Mapping[str, Scenario] = {
     "register": Scenario(_nothing, Rehearsal.register, "dev", {}),
+    "register in a registry": Scenario(_no_registry, Rehearsal.register, "dev", {}),
     "deploy": Scenario(_registered, Rehearsal.deploy, "dev", {"1": 100}),
     "promote": Scenario(_deployed, Rehearsal.promote, "prod", {"1": 100}),
     "rollback": Scenario(_deployed_twice, Rehearsal.rollback, "dev", {"1": 100}),

@@ -36,6 +36,7 @@ azure:
   subscription_id: {subscription}
   resource_group: {group}
   workspace: {workspace}
+  registry: "{registry}"
   credentials: [environment]
   retries: {{attempts: 4, first_wait_s: 0.01, longest_wait_s: 0.05, busy_s: 30}}
   runs: {{poll_s: 0.05}}
@@ -62,16 +63,20 @@ class Workbench(TinyProject):
         )
         self.write(f"config/environments/{name}.yaml", text + more)
 
-    def serving(self, name: str, workspace: str, *, settings: str = "", verdict: bool = False) -> None:
+    def serving(
+        self, name: str, workspace: str, *, registry: str = "", settings: str = "", verdict: bool = False
+    ) -> None:
         """Write an environment that is deployed to, with an endpoint of its own.
 
         Args:
             name: of the environment.
             workspace: of the emulator.
+            registry: keeps the versions instead of the workspace.
             settings: more of `serving`.
             verdict: whether it asks for one.
         """
-        more = SERVING.format(subscription=SUBSCRIPTION, group=GROUP, workspace=workspace, settings=settings)
+        place = {"workspace": workspace, "registry": registry}
+        more = SERVING.format(subscription=SUBSCRIPTION, group=GROUP, settings=settings, **place)
         text = environment(backend="azure", endpoint=unique(name), verdict=verdict, more=more)
         self.write(f"config/environments/{name}.yaml", text)
 

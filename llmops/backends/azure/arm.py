@@ -37,12 +37,14 @@ class Reply:
         body: empty when there was none.
         poll_s: seconds until it is worth asking again.
         operation: address that tells how the operation goes on; empty when there is none.
+        location: address that tells how it ended; empty when there is none.
     """
 
     status: int
     body: Document
     poll_s: float = _POLL_S
     operation: str = ""
+    location: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,13 @@ class Arm:
 
     def list(self, path: str, *, version: str, what: str) -> Iterator[Document]:
         """Yield the resources of a list, over all of its pages; nothing when there is no such list."""
-        next_link: str | None = path
-        while next_link:
-            page = self.get(next_link, version="" if next_link.startswith("https://") else version, what=what) or {}
+        page = self.get(path, version=version, what=what) or {}
+        yield from page.get("value", [])
+        while next_link := page.get("nextLink"):
+            page = self.get(next_link, version="", what=what) or {}  # the address has the version
             yield from page.get("value", [])
-            next_link = page.get("nextLink")
 
-    def send(self, method: str, path: str, *, version: str, what: str, body: Any = None) -> Reply:
+    def send(self, method: str, path: str, *, version: str, what: str, body: Any = None, waits: bool = True) -> Reply:
         """Send one request, again when it failed in passing.
 
         Args:
@@ -79,11 +81,12 @@ class Arm:
             version: of the API; empty when the address has it.
             what: a clause for messages.
             body: JSON values.
+            waits: see `AzureSession.call`.
 
         Raises:
             NotThereError, BusyError, TransientError, BackendError: see `AzureSession.call`.
         """
-        return self.session.call(what, lambda: self._send(method, path, version, body))
+        return self.session.call(what, lambda: self._send(method, path, version, body), waits=waits)
 
     def wait(self, path: str, *, version: str, what: str, reply: Reply, timeout_s: float) -> Document | None:
         """Wait until a resource is not being changed any more.
@@ -181,6 +184,7 @@ class Arm:
             body=response.json() if content else {},
             poll_s=_poll_s(response.headers),
             operation=response.headers.get("Azure-AsyncOperation", ""),
+            location=response.headers.get("Location", ""),
         )
 
 

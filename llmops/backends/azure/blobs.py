@@ -1,16 +1,19 @@
-"""The blobs of a datastore of the workspace: written whole, or only if nobody else was first."""
+"""Blobs of a container, a workspace's or another: written whole, or only if nobody else was first."""
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from llmops.backends.azure.arm import Arm, Document
+from llmops.backends.azure.session import AzureSession
 from llmops.errors import BackendError, LlmopsError
 
 if TYPE_CHECKING:
@@ -21,7 +24,10 @@ T = TypeVar("T")
 VERSION = "2024-07-01-preview"
 _SIGNATURE_S = 1800.0
 _FORBIDDEN = 403
+_AT_ONCE = 8
 _CONNECT_S, _READ_S = 20.0, 120.0
+_OPTIONS: Mapping[str, Any] = {"retry_total": 0, "connection_timeout": _CONNECT_S, "read_timeout": _READ_S}
+"""Own retries: the client's begin with 15 s."""
 
 
 class Blob(NamedTuple):
@@ -47,46 +53,22 @@ class Listed(NamedTuple):
     created_at: float
 
 
-@dataclass
-class Blobs:
-    """The container of a datastore, reached by a signature of one hour or as ourselves.
+class Container(ABC):
+    """One container, which is opened when it is first needed, and again before its signature runs out."""
 
-    Args:
-        arm: the workspace.
-        name: of the datastore; empty for the workspace's default one.
-    """
-
-    arm: Arm
-    name: str = ""
-    _client: ContainerClient | None = None
-    _since: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _datastore: Document = field(default_factory=dict)
+    def __init__(self, session: AzureSession) -> None:
+        self._session = session
+        self._client: ContainerClient | None = None
+        self._since = 0.0
+        self._lock = threading.Lock()
 
     @property
-    def datastore(self) -> Document:
-        """The datastore as Azure describes it."""
-        if not self._datastore and self.name:
-            what = f"read the datastore '{self.name}'"
-            self._datastore = self.arm.send(
-                "GET", self.arm.path(f"datastores/{self.name}"), version=VERSION, what=what
-            ).body
-        if not self._datastore:
-            path = f"{self.arm.path('datastores')}?count=30&isDefault=true&orderByAsc=false"
-            found = list(self.arm.list(path, version=VERSION, what="find the workspace's default datastore"))
-            if not found:
-                raise BackendError.of(
-                    "the workspace has no default datastore", where=self.arm.session.settings.workspace
-                )
-            self._datastore = found[0]
-        return self._datastore
-
-    @property
+    @abstractmethod
     def uri(self) -> str:
         """Address of the container."""
-        properties = self.datastore["properties"]
-        account = f"https://{properties['accountName']}.blob.{properties.get('endpoint') or 'core.windows.net'}"
-        return f"{account}/{properties['containerName']}"
+
+    @abstractmethod
+    def _open(self) -> ContainerClient: ...
 
     def close(self) -> None:
         """Close the connections; they open again when they are needed."""
@@ -154,16 +136,26 @@ class Blobs:
 
         return self._call(what, write)
 
-    def put(self, name: str, content: bytes, what: str) -> None:
-        """Write a blob over what is there."""
-        self._call(what, lambda container: container.upload_blob(name, content, overwrite=True))
+    def put_missing(self, folder: str, files: Mapping[str, bytes | Path], what: str) -> None:
+        """Write the files that are not there yet, or not whole, so that whoever comes later goes on.
 
-    def put_file(self, name: str, path: Path, what: str) -> None:
-        """Write a blob over what is there, reading a file as it is sent."""
+        Args:
+            folder: what their names begin with.
+            files: path below the folder to content, or to the file that holds it.
+            what: a clause for messages.
+        """
+        there = {one.name: one.size for one in self.list(f"{folder}/", what)}
+        missing = [path for path, content in files.items() if there.get(f"{folder}/{path}") != _size(content)]
+        with concurrent.futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda path: self.put(f"{folder}/{path}", files[path], what), missing))
+
+    def put(self, name: str, content: bytes | Path, what: str) -> None:
+        """Write a blob over what is there; a file is read as it is sent."""
 
         def put(container: ContainerClient) -> None:
-            with path.open("rb") as handle:
-                container.upload_blob(name, handle, overwrite=True)
+            with contextlib.ExitStack() as opened:
+                data = opened.enter_context(content.open("rb")) if isinstance(content, Path) else content
+                container.upload_blob(name, data, overwrite=True)
 
         self._call(what, put)
 
@@ -217,7 +209,7 @@ class Blobs:
                 self._since = 0.0  # the signature may have run out; ask for another
                 return work(self._container())
 
-        return self.arm.session.call(what, once)
+        return self._session.call(what, once)
 
     def _container(self) -> ContainerClient:
         with self._lock:
@@ -228,14 +220,50 @@ class Blobs:
                 self._since = time.monotonic()
             return self._client
 
+
+class Blobs(Container):
+    """The container of a datastore of a workspace, reached by a signature of one hour or as ourselves.
+
+    Args:
+        arm: the workspace.
+        name: of the datastore; empty for the workspace's default one.
+    """
+
+    def __init__(self, arm: Arm, name: str = "") -> None:
+        super().__init__(arm.session)
+        self.arm = arm
+        self._name = name
+        self._datastore: Document = {}
+
+    @property
+    def datastore(self) -> Document:
+        """The datastore as Azure describes it."""
+        if not self._datastore and self._name:
+            path, what = self.arm.path(f"datastores/{self._name}"), f"read the datastore '{self._name}'"
+            self._datastore = self.arm.send("GET", path, version=VERSION, what=what).body
+        if not self._datastore:
+            path = f"{self.arm.path('datastores')}?count=30&isDefault=true&orderByAsc=false"
+            found = list(self.arm.list(path, version=VERSION, what="find the workspace's default datastore"))
+            if not found:
+                raise BackendError.of(
+                    "the workspace has no default datastore", where=self.arm.session.settings.workspace
+                )
+            self._datastore = found[0]
+        return self._datastore
+
+    @property
+    def uri(self) -> str:
+        """Address of the container."""
+        properties = self.datastore["properties"]
+        account = f"https://{properties['accountName']}.blob.{properties.get('endpoint') or 'core.windows.net'}"
+        return f"{account}/{properties['containerName']}"
+
     def _open(self) -> ContainerClient:
         from azure.storage.blob import ContainerClient
 
         account, _, container = self.uri.rpartition("/")
         signature = self._signature()
-        # Own retries: the client's begin with 15 s.
-        options: dict[str, Any] = {"retry_total": 0, "connection_timeout": _CONNECT_S, "read_timeout": _READ_S}
-        return ContainerClient(account, container, credential=signature or self.arm.session.credential, **options)
+        return ContainerClient(account, container, credential=signature or self.arm.session.credential, **_OPTIONS)
 
     def _signature(self) -> str:
         """Return a signature for the container; empty when we are to come as ourselves.
@@ -254,6 +282,33 @@ class Blobs:
         except LlmopsError:
             return ""
         return str(reply.body.get("sasToken") or "")
+
+
+class SignedContainer(Container):
+    """A container that Azure gave a signature for; it is not renewed, because another one may lead elsewhere.
+
+    Args:
+        session: whose retries count.
+        address: of the container, with the signature.
+    """
+
+    def __init__(self, session: AzureSession, address: str) -> None:
+        super().__init__(session)
+        self._address = address
+
+    @property
+    def uri(self) -> str:
+        """Address of the container."""
+        return self._address.partition("?")[0].rstrip("/")
+
+    def _open(self) -> ContainerClient:
+        from azure.storage.blob import ContainerClient
+
+        return ContainerClient.from_container_url(self._address, **_OPTIONS)
+
+
+def _size(content: bytes | Path) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
 
 
 def _seconds(date: str) -> float:

@@ -15,6 +15,7 @@ from llmops.backends.azure.blobs import Blobs
 from llmops.backends.azure.diagnosis import diagnose
 from llmops.backends.azure.lease import Leases
 from llmops.backends.azure.metrics import measure
+from llmops.backends.azure.place import Place
 from llmops.backends.azure.preflight import Preflight
 from llmops.backends.azure.refusals import NotThereError, RefusedError
 from llmops.backends.azure.scoring import Scorer
@@ -52,12 +53,14 @@ class AzureEndpoints:
     Args:
         arm: of the workspace.
         blobs: of its default datastore.
+        place: keeps the models.
         environment: whose settings new endpoints get.
         env: environment variables, for references.
     """
 
     arm: Arm
     blobs: Blobs
+    place: Place
     environment: Environment
     env: Mapping[str, str]
     _reasons: dict[str, str] = field(default_factory=dict)
@@ -301,7 +304,7 @@ class AzureEndpoints:
             serving,
             location=self._location,
             model=model,
-            model_id=self.arm.path(f"models/{model.name}/versions/{model.version}"),
+            model_id=self.place.model_id(model.name, model.version),
             environment_id=environment_id,
             code_id=code_id,
             variables=variables,
@@ -325,7 +328,8 @@ class AzureEndpoints:
     def _upload_context(self, serving: AzureServing, lock: str) -> str:
         files = {"Dockerfile": resources.dockerfile(serving), "requirements.txt": lock}
         folder = f"llmops/environments/{resources.version_of(files)}"
-        self._upload(folder, {name: text.encode() for name, text in files.items()}, "upload the environment's files")
+        contents = {name: text.encode() for name, text in files.items()}
+        self.blobs.put_missing(folder, contents, "upload the environment's files")
         return f"{self.blobs.uri}/{folder}/"
 
     def _put_code(self) -> str:
@@ -333,18 +337,12 @@ class AzureEndpoints:
         files = scoring_code.files()
         number = resources.version_of({name: content.decode() for name, content in files.items()})
         what = "register the code that serves Python flows"
-        self._upload(f"llmops/code/{number}", files, what)
+        self.blobs.put_missing(f"llmops/code/{number}", files, what)
         path = self.arm.path(f"codes/llmops-score-{number}/versions/1")
         if self.arm.get(path, version=resources.ENVIRONMENT_VERSION, what=what) is None:
             body = {"properties": {"codeUri": f"{self.blobs.uri}/llmops/code/{number}", "isAnonymous": False}}
             self.arm.send("PUT", path, version=resources.ENVIRONMENT_VERSION, what=what, body=body)
         return path
-
-    def _upload(self, folder: str, files: Mapping[str, bytes], what: str) -> None:
-        there = {one.name: one.size for one in self.blobs.list(f"{folder}/", what)}
-        for name, content in files.items():
-            if there.get(f"{folder}/{name}") != len(content):
-                self.blobs.put(f"{folder}/{name}", content, what)
 
     def _observed(self, endpoint: str, found: Document) -> Deployment:
         properties = found["properties"]

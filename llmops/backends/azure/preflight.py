@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from llmops.backends.azure.arm import Arm, Document
+from llmops.backends.azure.discovery import discover
 from llmops.backends.azure.models import ModelUse, WorkspaceModels, uses_of
-from llmops.backends.azure.roles import AUTOSCALE, COMMANDS, DEPLOY, read_permissions
+from llmops.backends.azure.roles import AUTOSCALE, DEPLOY, FROM_REGISTRY, Need, needs_of, read_permissions
 from llmops.backends.azure.serving import AzureServing
 from llmops.backends.azure.settings import PROVIDER
 from llmops.backends.packages import MANIFEST
@@ -38,22 +39,35 @@ class Preflight:
         """Return every obstacle; what cannot be looked at, because a role is missing for it, is none."""
         return [
             *self._roles(),
+            *self._registry(),
             *self.quota(),
             *WorkspaceModels(self.arm).find_obstacles(sorted(request.connections), _uses(request)),
         ]
 
     def _roles(self) -> Iterator[Problem]:
-        needs = [*COMMANDS[DEPLOY]]
+        settings = self.arm.session.settings
+        needs = [*needs_of(DEPLOY, has_registry=bool(settings.registry))]
         if self.serving.autoscale:
-            needs += COMMANDS[AUTOSCALE]
+            needs += needs_of(AUTOSCALE, has_registry=False)
+        yield from self._missing(needs, f"workspace '{settings.workspace}'")
+
+    def _registry(self) -> Iterator[Problem]:
+        if not self.arm.session.settings.registry:
+            return
+        home = discover(self.arm)
+        yield from home.find_obstacles(self.location)
+        needs = needs_of(FROM_REGISTRY, has_registry=True)
+        yield from self._missing(needs, f"registry '{home.name}'", registry=home.id)
+
+    def _missing(self, needs: Sequence[Need], where: str, registry: str = "") -> Iterator[Problem]:
         try:
-            missing = read_permissions(self.arm).missing(needs)
+            missing = read_permissions(self.arm, registry).missing(needs)
         except LlmopsError:
             return
         for need in missing:
             yield Problem(
                 what=f"this identity may not do {need.action}",
-                where=f"workspace '{self.arm.session.settings.workspace}'",
+                where=where,
                 fix=f"Give it the role {need.role}, or a role of your own with this action.",
             )
 

@@ -15,10 +15,11 @@ from llmops.backends.azure.settings import PROVIDER
 
 VERSION = "2022-04-01"
 _WORKSPACE = f"{PROVIDER}/workspaces"
+_REGISTRY = f"{PROVIDER}/registries"
 
 
 class Need(NamedTuple):
-    """One action, and the built-in role of the workspace that has it."""
+    """One action, and the built-in role of the workspace, or of the registry, that has it."""
 
     action: str
     role: str = "AzureML Data Scientist"
@@ -73,21 +74,34 @@ _SCALE = (
 )
 _TOKENS = (Need(f"{_WORKSPACE}/onlineEndpoints/score/action"),)
 
+_SHARED = (
+    Need(f"{_REGISTRY}/read", "AzureML Registry User"),
+    Need(f"{_REGISTRY}/assets/read", "AzureML Registry User"),
+    Need(f"{_REGISTRY}/assets/write", "AzureML Registry User"),
+)
+
 TOKENS = "invoke, deploy, evaluate with auth_mode aad_token"
+REGISTER = "register"
 JOBS, AUTOSCALE = "run, check, evaluate in command jobs", "deploy with autoscale"
 DEPLOY = "deploy, promote, rollback"
+FROM_REGISTRY = "status, models, deploy, rollback, evaluate --scheduled with a registry"
+TO_REGISTRY = "register, promote with a registry"
 COMMANDS: Mapping[str, Sequence[Need]] = {
     "status, models": (*_READ, *_OBSERVE, *_MODELS[:2], *_BLOBS),
     "invoke": (*_READ, *_OBSERVE, *_ASK),
     "run, check, evaluate, runs": (*_READ, *_BLOBS, *_RUNS),
     JOBS: _JOBS,
     "evaluate --scheduled": (*_READ, *_BLOBS, *_RUNS, *_MODELS[:2], *_OBSERVE, *_ASK),
-    "register": (*_READ, *_MODELS, *_BLOBS),
+    REGISTER: (*_READ, *_MODELS, *_BLOBS),
     DEPLOY: (*_READ, *_MODELS, *_BLOBS, *_OBSERVE, *_ASK, *_SERVE),
     AUTOSCALE: _SCALE,
     TOKENS: _TOKENS,
+    FROM_REGISTRY: _SHARED[:2],
+    TO_REGISTRY: _SHARED,
 }
-"""What each command needs; `JOBS`, `AUTOSCALE` and `TOKENS` are needed besides, by environments that ask for them."""
+"""What each command needs; `JOBS`, `AUTOSCALE`, `TOKENS` and those with a registry besides, where it is asked for."""
+IN_REGISTRY = (FROM_REGISTRY, TO_REGISTRY)
+"""What is needed in the registry; all else in the workspace, which then keeps no models."""
 
 
 class Permissions(NamedTuple):
@@ -104,10 +118,20 @@ class Permissions(NamedTuple):
         return [need for need in dict.fromkeys(needs) if not self.allows(need.action)]
 
 
-def read_permissions(arm: Arm) -> Permissions:
-    """Ask what the present identity may do in the workspace."""
-    path = arm.path("providers/Microsoft.Authorization/permissions")
-    listed = arm.list(path, version=VERSION, what="read what this identity may do in the workspace")
+def needs_of(command: str, *, has_registry: bool) -> Sequence[Need]:
+    """Return what a command needs; where a registry keeps the models, nothing for those of the workspace."""
+    return [need for need in COMMANDS[command] if not (has_registry and need in _MODELS)]
+
+
+def read_permissions(arm: Arm, registry: str = "") -> Permissions:
+    """Ask what the present identity may do in the workspace.
+
+    Args:
+        registry: id of the registry that is asked about instead.
+    """
+    path = f"{registry or arm.path('')}/providers/Microsoft.Authorization/permissions"
+    where = "registry" if registry else "workspace"
+    listed = arm.list(path, version=VERSION, what=f"read what this identity may do in the {where}")
     return Permissions([(_texts(one, "actions"), _texts(one, "notActions")) for one in listed])
 
 

@@ -113,7 +113,7 @@ class AzureSession:
             return {"cloud": cloud.name, "cloud_metadata": dict(cloud.metadata())}
         return {} if cloud.name == "AzureCloud" else {"cloud": cloud.name}
 
-    def call(self, what: str, work: Callable[[], T]) -> T:
+    def call(self, what: str, work: Callable[[], T], *, waits: bool = True) -> T:
         """Make a call to Azure, again when it failed in passing, and raise our errors only.
 
         The SDKs retry some calls themselves and others not at all (see the contract, sections 2.1 and 4); this holds
@@ -122,6 +122,7 @@ class AzureSession:
         Args:
             what: a clause for messages, for instance `read the endpoint 'web-dev'`.
             work: makes the call.
+            waits: for a resource that another operation is changing; else a 409 is raised at once.
 
         Raises:
             NotThereError: 404.
@@ -137,7 +138,8 @@ class AzureSession:
             except sdk_errors() as error:
                 refusal = translate(error, what)
                 is_busy = isinstance(refusal, BusyError)
-                may_try = time.monotonic() - started < retries.busy_s if is_busy else attempt < retries.attempts
+                in_time = waits and time.monotonic() - started < retries.busy_s
+                may_try = in_time if is_busy else attempt < retries.attempts
                 if not isinstance(refusal, TransientError) or not may_try:
                     raise refusal from error
                 self.sleep(self._wait_s(attempt, facts_of(error).retry_after_s))

@@ -23,6 +23,8 @@ _DEFAULTS = {
     "client_id": "AZURE_CLIENT_ID",
     "service_connection_id": "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID",
 }
+_REGISTRY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{2,32}")
+"""Source: the pattern of `registryName`, `azure.ai.ml._restclient.v2023_04_01_preview`, 1.32.0."""
 _REQUIRED = ("subscription_id", "resource_group", "workspace")
 
 
@@ -40,7 +42,7 @@ class Cloud:
     active_directory: str
     aml_resource_id: str
     storage_endpoint: str
-    registry_discovery_endpoint: str = ""
+    registry_discovery_endpoint: str
     is_own: bool = False
 
     @property
@@ -66,6 +68,7 @@ CLOUDS: Mapping[str, Cloud] = {
         active_directory="https://login.microsoftonline.com",
         aml_resource_id="https://ml.azure.com",
         storage_endpoint="core.windows.net",
+        registry_discovery_endpoint="https://eastus.api.azureml.ms",
     ),
     "AzureUSGovernment": Cloud(
         name="AzureUSGovernment",
@@ -74,6 +77,7 @@ CLOUDS: Mapping[str, Cloud] = {
         active_directory="https://login.microsoftonline.us",
         aml_resource_id="https://ml.azure.us",
         storage_endpoint="core.usgovcloudapi.net",
+        registry_discovery_endpoint="https://usgovarizona.api.ml.azure.us",
     ),
     "AzureChinaCloud": Cloud(
         name="AzureChinaCloud",
@@ -82,6 +86,7 @@ CLOUDS: Mapping[str, Cloud] = {
         active_directory="https://login.chinacloudapi.cn",
         aml_resource_id="https://ml.azure.cn",
         storage_endpoint="core.chinacloudapi.cn",
+        registry_discovery_endpoint="https://chinaeast2.api.ml.azure.cn",
     ),
 }
 """Clouds that the SDKs know by name. Source: `azure.ai.ml._azure_environments`."""
@@ -93,12 +98,14 @@ class AzureSettings:
 
     Attributes:
         tenant_id, client_id, service_connection_id: empty when nothing names them.
+        registry: keeps the versions; empty when the workspace does.
         credentials: in order; empty for those that this machine has.
     """
 
     subscription_id: str
     resource_group: str
     workspace: str
+    registry: str = ""
     tenant_id: str = ""
     client_id: str = ""
     service_connection_id: str = ""
@@ -139,12 +146,25 @@ def read_settings(environment: Environment, env: Mapping[str, str]) -> AzureSett
         if not values[name] and not problems:
             fix = f"Set azure.{name} in the environment's file, or the variable {_DEFAULTS[name]}."
             problems.append(Problem(what=f"no {name}", where=where, fix=fix))
+    registry = _registry(environment.azure.registry, env, f"{where}.registry", problems)
     cloud = _cloud(environment.azure.cloud, env, where, problems)
     if problems or cloud is None:
         raise UsageError(*problems)
     return AzureSettings(
-        **values, credentials=environment.azure.credentials, cloud=cloud, retries=environment.azure.retries
+        **values,
+        registry=registry,
+        credentials=environment.azure.credentials,
+        cloud=cloud,
+        retries=environment.azure.retries,
     )
+
+
+def _registry(text: str, env: Mapping[str, str], where: str, problems: list[Problem]) -> str:
+    name = _value(text, "", env, where, problems)
+    if name and not _REGISTRY.fullmatch(name):
+        expected = "3 to 33 letters, digits, '-' and '_', the first no '-' or '_'"
+        problems.append(Problem(what="not a name for a registry", where=where, found=f"'{name}'", expected=expected))
+    return name
 
 
 def _value(text: str, variable: str, env: Mapping[str, str], where: str, problems: list[Problem]) -> str:

@@ -12,24 +12,25 @@ from llmops.emulator.store import Document
 from llmops.emulator.wire import Response, json_response
 
 KINDS = ("models", "data", "environments", "codes")
-_PATHS = {"models": "modelUri", "data": "dataUri", "codes": "codeUri"}
+PATHS = {"models": "modelUri", "data": "dataUri", "codes": "codeUri"}
 
 
-def _kind(call: Call) -> str:
-    rest = call.request.path.lower().split("/workspaces/", 1)[1].split("/")
-    return rest[1]
+def kind_of(call: Call) -> str:
+    """Tell which kind of asset the path names, for instance `models`."""
+    rest = call.request.path.lower().split("/providers/microsoft.machinelearningservices/", 1)[1]
+    return rest.split("/")[2]
 
 
 def list_containers(call: Call) -> Response:
     """List the names, each with its latest and its next version."""
-    kind = _kind(call)
+    kind = kind_of(call)
     names = call.cloud.store.children(*call.key(kind))
     return json_response({"value": [_container(call, kind, name["name"]) for name in names]})
 
 
 def get_container(call: Call) -> Response:
     """Describe a name; the next version follows the highest number, the latest is the last created."""
-    kind, name = _kind(call), call.names["name"]
+    kind, name = kind_of(call), call.names["name"]
     if not _versions(call, kind, name):
         raise not_found(f"{kind} '{name}'")
     return json_response(_container(call, kind, name))
@@ -37,7 +38,7 @@ def get_container(call: Call) -> Response:
 
 def list_versions(call: Call) -> Response:
     """List the versions of a name, last created first, as `$orderBy=createdtime desc` asks and no order would."""
-    kind, name = _kind(call), call.names["name"]
+    kind, name = kind_of(call), call.names["name"]
     versions = _versions(call, kind, name)
     is_search = "hash" in call.request.query
     if not versions and not (is_search or call.cloud.settings.lists_unknown_models):
@@ -68,7 +69,7 @@ def start_upload(call: Call) -> Response:
 
 def get_version(call: Call) -> Response:
     """Describe a version."""
-    kind, name, version = _kind(call), call.names["name"], call.names["version"]
+    kind, name, version = kind_of(call), call.names["name"], call.names["version"]
     found = call.cloud.store.get(*call.key(kind, name, "versions", version))
     if found is None or "deletedAt" in found:
         raise not_found(f"{kind} '{name}' version '{version}'")
@@ -77,20 +78,31 @@ def get_version(call: Call) -> Response:
 
 def put_version(call: Call) -> Response:
     """Create a version, or change the tags and the description of one; its path never changes."""
-    kind, name, version = _kind(call), call.names["name"], call.names["version"]
+    kind, name, version = kind_of(call), call.names["name"], call.names["version"]
     properties = call.request.json()["properties"]
     with call.cloud.lock:
         before = call.cloud.store.get(*call.key(kind, name, "versions", version))
-        _require_same_path(call, kind, before, properties)
-        document = _version(call, kind, properties, before)
-        call.cloud.store.put(*call.key(kind, name), document={"name": name})
-        call.cloud.store.put(*call.key(kind, name, "versions", version), document=document)
+        document = keep_version(call, kind, properties)
     return json_response(document, 201 if before is None else 200)
+
+
+def keep_version(call: Call, kind: str, properties: dict[str, Any]) -> Document:
+    """Keep a version; the caller holds the lock.
+
+    Raises:
+        RefusalError: it was deleted, or it has another path.
+    """
+    name, version = call.names["name"], call.names["version"]
+    before = call.cloud.store.get(*call.key(kind, name, "versions", version))
+    require_same_path(call, kind, before, properties)
+    document = _version(call, kind, properties, before)
+    call.cloud.store.put(*call.key(kind, name), document={"name": name})
+    return call.cloud.store.put(*call.key(kind, name, "versions", version), document=document)
 
 
 def delete_version(call: Call) -> Response:
     """Delete a version for good: it cannot be made again."""
-    key = call.key(_kind(call), call.names["name"], "versions", call.names["version"])
+    key = call.key(kind_of(call), call.names["name"], "versions", call.names["version"])
     found = call.cloud.store.get(*key)
     if found is None or "deletedAt" in found:
         return Response(status=204)
@@ -98,13 +110,18 @@ def delete_version(call: Call) -> Response:
     return Response(status=200)
 
 
-def _require_same_path(call: Call, kind: str, before: Document | None, properties: dict[str, Any]) -> None:
+def require_same_path(call: Call, kind: str, before: Document | None, properties: dict[str, Any]) -> None:
+    """Refuse another path for a version that is there.
+
+    Raises:
+        RefusalError: it was deleted, or it has another path.
+    """
     if before is None:
         return
     if "deletedAt" in before:
         message = f"Asset {before['id']} was deleted at {before['deletedAt']}, it cannot be recreated"
         raise RefusalError(409, "UserError", message)
-    path = _PATHS.get(kind)
+    path = PATHS.get(kind)
     if path and before["properties"].get(path) != properties.get(path):
         status = call.cloud.settings.changed_path_status
         raise RefusalError(status, "UserError", "Asset paths cannot be updated.")

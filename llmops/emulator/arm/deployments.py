@@ -9,7 +9,7 @@ from typing import Any
 from llmops.emulator.arm import endpoints, usage
 from llmops.emulator.cloud import Call
 from llmops.emulator.errors import RefusalError, not_found, user_error
-from llmops.emulator.hosting import log_of, model_path
+from llmops.emulator.hosting import log_of, model_place
 from llmops.emulator.store import Document
 from llmops.emulator.wire import Response, json_response
 
@@ -155,7 +155,7 @@ def _check(call: Call, sent: dict[str, Any], before: Document | None) -> None:
         raise RefusalError(409, "Conflict", f"The deployment '{name}' is in {state} provisioning state.")
     if before is None and len(call.cloud.store.children(*_key(call)[:-1])) >= _LIMIT:
         raise user_error(f"The limit of {_LIMIT} deployments of an endpoint has been reached.")
-    model_path(call.cloud, call.workspace, properties)
+    model_place(call.cloud, call.workspace, properties)
     _require_assets(call, properties)
     cores = _cores(sent)
     free = call.cloud.settings.core_quota - usage.cores_in_use(call, without=_index(call, name))

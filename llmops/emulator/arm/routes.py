@@ -28,6 +28,7 @@ def _add_workspace(routes: Router) -> None:
     routes.add("DELETE", "{W}/connections/{name}", connections.delete)
     routes.add("POST", "{W}/connections/{name}/listsecrets", connections.list_secrets)
     routes.add("GET", "{W}/providers/Microsoft.Authorization/permissions", workspaces.permissions)
+    routes.add("GET", "{R}/providers/Microsoft.Authorization/permissions", workspaces.permissions)
     location = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
     routes.add("GET", f"{location}/usages", usage.usages)
     routes.add("GET", f"{location}/vmSizes", usage.sizes)
