@@ -228,6 +228,8 @@ class _Attempt:
         choice = choose_rollback(observed, to)
         if choice.kind == "return":
             return RolledBack(choice, self.give_up(reason))
+        if choice.kind == "already":
+            return RolledBack(choice, self.clean_up())  # a driver that died may have left it to us
         if choice.kind != "move" or choice.place is None:
             return RolledBack(choice, self._result)
         place = choice.place

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 
 from llmops.backends.fake import Fault, FaultKind
-from llmops.core.rollout_state import read_state
+from llmops.core.rollout_state import failure_of, read_state
 from llmops.core.rollout_status import Concern, find_concerns
 from llmops.delivery.driver import Result
 from llmops.errors import LeaseHeldError, LlmopsError
@@ -81,6 +81,8 @@ def assert_tidy(world: World, scenario: Scenario) -> None:
     assert scenario.is_by_hand or not to_mend, to_mend
     assert read_state(endpoint).underway is None
     assert len(endpoint.deployments) <= 3
+    turned_back = [one.name for one in endpoint.deployments.values() if failure_of(one)]
+    assert len(turned_back) <= 1, f"of these only the last one is worth a look: {turned_back}"
 
 
 def try_point(point: Point) -> None:

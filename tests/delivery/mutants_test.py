@@ -94,6 +94,12 @@ MUTANTS = {
         "if False:",
         ("roll back",),
     ),
+    "a roll back that is over still deletes what is due": Mutant(
+        DRIVER,
+        'if choice.kind == "already":',
+        "if False:",
+        ("roll back of what was rolled back before",),
+    ),
     "a roll back is asked for the tags of the last one": Mutant(
         PLAN, "tags |= {PREVIOUS: None, ROLLED_BACK: str(left) if left else None}", "pass", ("roll back",)
     ),

@@ -103,6 +103,13 @@ def _index_of_bake() -> int:
     return methods.index("measure")
 
 
+def _again(world: World) -> None:
+    """Serve version 2, which was turned back before and whose first deployment was kept."""
+    _second(world)
+    roll_back()(world.driver())
+    deploy(2)(world.driver())
+
+
 def _without_previous(world: World) -> None:
     """Serve version 2 after version 1 is gone for good."""
     deploy(1, replace(RULES, rollback_window_s=0))(world.driver())
@@ -144,6 +151,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "slow version": Scenario(_first_and(2, Behaviour(latency_s=1.0)), deploy(2), {"1": 100}, 10),
     "roll back": Scenario(_second, roll_back(), {"1": 100}),
     "roll back of a deploy that died": Scenario(_half_way, roll_back(), {"2": 100}, previous="1"),
+    "roll back of what was rolled back before": Scenario(_again, roll_back(), {"1": 100}),
     "roll back to a version that is gone": Scenario(_without_previous, roll_back("1"), {"1": 100}),
     "deploy over a deploy that died": Scenario(_half_way, deploy(4), {"4": 100}, previous="2"),
 }
