@@ -77,7 +77,7 @@ class Emulator:
         certificates: Certificates | None,
         python: str,
     ) -> None:
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="llmops-emulator-"))
+        self.folder = Path(folder or tempfile.mkdtemp(prefix="llmops-emulator-")).absolute()
         if folder is None:
             self._open.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.certificates = certificates or make_certificates(self.folder / "certificates", settings.region)

@@ -27,7 +27,7 @@ class Settings:
         secrets_type: what `listSecrets` of the datastore gives; with `AccountKey`, as the service once gave, current
             SDKs fail. The key that is shown opens nothing.
         core_quota: cores that all deployments of a subscription may use.
-        denied: globs over actions that the caller's permissions leave out; they are refused too.
+        denied: globs over actions that the list of the caller's permissions leaves out; a fault refuses requests.
         model_deployments: name to `{name, version}` of the model: deployments of the one Azure OpenAI account that
             every connection of that kind names.
         new_upload_places: every upload to a registry gets a container of its own, whatever reference it names; whether

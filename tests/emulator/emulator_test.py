@@ -243,7 +243,7 @@ def test_a_client_that_is_pointed_here_directly_is_served_over_tls(emulator: Emu
 def test_state_outlives_the_process_in_a_folder(azurite_script: Path, tmp_path: Path) -> None:
     path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/kept"
     for _ in range(2):
-        with Emulator(azurite=azurite_script, folder=tmp_path / "state", settings=Settings(operation_s=0)) as emulator:
+        with Emulator(azurite=azurite_script, folder=Path("state"), settings=Settings(operation_s=0)) as emulator:
             token = emulator.cloud.tokens.issue(audience=ARM, tenant="t", client="c")
             with connect(emulator, Authorization=f"Bearer {token}") as http:
                 client = Client(http, path)
@@ -279,11 +279,14 @@ def score(emulator: Emulator, client: Client) -> Any:
 
 
 @pytest.mark.slow
-def test_a_deployment_serves_again_after_a_restart(azurite_script: Path, tmp_path: Path, root: Path) -> None:
+def test_a_deployment_serves_again_after_a_restart(
+    azurite_script: Path, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a person names the folder from where they are
     path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/kept"
     answers = []
     for is_first in (True, False):
-        with Emulator(azurite=azurite_script, folder=tmp_path / "state", settings=Settings(operation_s=0)) as emulator:
+        with Emulator(azurite=azurite_script, folder=Path("state"), settings=Settings(operation_s=0)) as emulator:
             token = emulator.cloud.tokens.issue(audience=ARM, tenant="t", client="c")
             with connect(emulator, Authorization=f"Bearer {token}") as http:
                 client = Client(http, path)
