@@ -121,6 +121,8 @@ class Cloud:
         self.hosting = Hosting(self)
         self.runs = Runs(self)
         self.jobs = Jobs(self)
+        for document in self.store.children("workspaces"):
+            self._put_connections("workspaces", document["id"])  # those of before may lead nowhere by now
 
     def open_workspace(self, workspace: Workspace) -> Document:
         """Return a workspace, making it when it is first asked for.
@@ -166,10 +168,12 @@ class Cloud:
                 return self.store.children("workspaces", document["id"], "connections")
         return []
 
-    def _make_workspace(self, workspace: Workspace) -> Document:
+    def _put_connections(self, *key: str) -> None:
         for name, connection in self.settings.connections.items():
-            document = {"name": name, "type": connection["type"], **connection}
-            self.store.put(*workspace.key, "connections", name, document=document)
+            self.store.put(*key, "connections", name, document={"name": name, **connection})
+
+    def _make_workspace(self, workspace: Workspace) -> Document:
+        self._put_connections(*workspace.key)
         document = {"id": workspace.id, "name": workspace.name, "guid": workspace.guid, "createdAt": timestamp()}
         return self.store.put(*workspace.key, document=document)
 

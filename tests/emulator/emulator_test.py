@@ -243,7 +243,7 @@ def test_a_client_that_is_pointed_here_directly_is_served_over_tls(emulator: Emu
 def test_state_outlives_the_process_in_a_folder(azurite_script: Path, tmp_path: Path) -> None:
     path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/kept"
     for _ in range(2):
-        with Emulator(azurite=azurite_script, folder=Path("state"), settings=Settings(operation_s=0)) as emulator:
+        with Emulator(azurite=azurite_script, folder=tmp_path / "state", settings=Settings(operation_s=0)) as emulator:
             token = emulator.cloud.tokens.issue(audience=ARM, tenant="t", client="c")
             with connect(emulator, Authorization=f"Bearer {token}") as http:
                 client = Client(http, path)
@@ -352,6 +352,21 @@ def test_workspaces_have_the_connections_of_an_environment(user: dict[str, str],
     done = llmops("run", *options, "--", sys.executable, "-c", ASK_FOR_CONNECTIONS, cwd=root, env=user)
     assert "'connectionName': 'open_ai_connection', 'connectionType': 'OpenAI'" in done.stdout, done.stderr
     assert "'api_key': '******'" in done.stdout
+
+
+def test_the_connections_of_an_environment_are_those_of_this_start(azurite_script: Path, tmp_path: Path) -> None:
+    """The stand-in model of the last one is gone, and its address with it."""
+    path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/kept"
+    found = []
+    for address in ("http://127.0.0.1:1", "http://127.0.0.1:2"):
+        connection = {"type": "open_ai", "configs": {"base_url": address}, "secrets": {"api_key": "any"}}
+        settings = Settings(connections={"model": connection})
+        with Emulator(azurite=azurite_script, folder=tmp_path / "state", settings=settings) as emulator:
+            token = emulator.cloud.tokens.issue(audience=ARM, tenant="t", client="c")
+            with connect(emulator, Authorization=f"Bearer {token}") as http:
+                answer = Client(http, path).data("GET", "/flow/api", "/Connections/model").json()
+                found.append(answer["configs"]["base_url"])
+    assert found == ["http://127.0.0.1:1", "http://127.0.0.1:2"]
 
 
 def test_it_serves_until_it_is_told_to_end(user: dict[str, str], tmp_path: Path) -> None:
