@@ -29,6 +29,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "promptflow-tools": ("promptflow-tools",),
     "azure-identity": ("azure-identity", "azure-core", "azure-mgmt-core"),
     "azure-storage-blob": ("azure-storage-blob",),
+    "opentelemetry": ("azure-monitor-opentelemetry", "opentelemetry-sdk"),
 }
 """What is upgraded together, because its parts need each other."""
 
