@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llmops.emulator.arm import assets, connections, deployments, endpoints, insights, jobs, polling, usage, workspaces
-from llmops.emulator.routing import Router
+from llmops.emulator.routing import Handler, Router
 
 
 def router() -> Router:
@@ -41,13 +41,25 @@ def _add_workspace(routes: Router) -> None:
 
 def _add_assets(routes: Router) -> None:
     for kind in assets.KINDS:
-        routes.add("GET", f"{{W}}/{kind}/{{name}}", assets.get_container)
-        routes.add("GET", f"{{W}}/{kind}/{{name}}/versions", assets.list_versions)
-        routes.add("GET", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.get_version)
-        routes.add("PUT", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.put_version)
-        routes.add("DELETE", f"{{W}}/{kind}/{{name}}/versions/{{version}}", assets.delete_version)
-        routes.add("GET", f"{{W}}/{kind}", assets.list_containers)
+        add_versions(routes, f"{{W}}/{kind}", assets.put_version)
         routes.add("POST", f"{{W}}/{kind}/{{name}}/versions/{{version}}/startPendingUpload", assets.start_upload)
+
+
+def add_versions(routes: Router, place: str, put: Handler) -> None:
+    """Add the routes of one kind of asset: of a workspace, or of a registry, which keeps versions in another way.
+
+    Args:
+        routes: takes them.
+        place: path of the assets of this kind.
+        put: keeps a version.
+    """
+    one = f"{place}/{{name}}"
+    routes.add("GET", place, assets.list_containers)
+    routes.add("GET", one, assets.get_container)
+    routes.add("GET", f"{one}/versions", assets.list_versions)
+    routes.add("GET", f"{one}/versions/{{version}}", assets.get_version)
+    routes.add("PUT", f"{one}/versions/{{version}}", put)
+    routes.add("DELETE", f"{one}/versions/{{version}}", assets.delete_version)
 
 
 def _add_endpoints(routes: Router) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmops.emulator.arm import assets
+from llmops.emulator.arm.routes import add_versions
 from llmops.emulator.data_plane import history, registries, submissions
 from llmops.emulator.routing import Router
 
@@ -33,12 +33,7 @@ def router() -> Router:
 def _add_registries(routes: Router) -> None:
     routes.add("GET", "/registrymanagement/v1.0/registries/{registry}/discovery", registries.discover)
     for kind in registries.KINDS:
-        routes.add("GET", f"{{F}}{{R}}/{kind}", assets.list_containers)
-        routes.add("GET", f"{{F}}{{R}}/{kind}/{{name}}", assets.get_container)
-        routes.add("GET", f"{{F}}{{R}}/{kind}/{{name}}/versions", assets.list_versions)
-        routes.add("GET", f"{{F}}{{R}}/{kind}/{{name}}/versions/{{version}}", assets.get_version)
-        routes.add("PUT", f"{{F}}{{R}}/{kind}/{{name}}/versions/{{version}}", registries.put_version)
-        routes.add("DELETE", f"{{F}}{{R}}/{kind}/{{name}}/versions/{{version}}", assets.delete_version)
+        add_versions(routes, f"{{F}}{{R}}/{kind}", registries.put_version)
     routes.add("PUT", "{F}{R}/tempdatarefs/{name}/versions/{version}", registries.start_upload)
     routes.add("POST", "{F}{R}/datarefs/{name}/versions/{version}", registries.sign_download)
     location = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
