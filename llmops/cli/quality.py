@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops.cli.arguments import add_command, add_json, add_layered, layered_options, positive
-from llmops.cli.terminal import open_context, open_tools
+from llmops.cli.terminal import open_context, open_tools, read_line
 from llmops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -198,19 +197,8 @@ def _test(arguments: argparse.Namespace) -> int:
         init=arguments.init,
     )
     if arguments.interactive:
-        return chat(context=open_context(), wish=wish, read=_read_line)
+        return chat(context=open_context(), wish=wish, read=read_line)
     return test(context=open_context(), wish=wish, json_output=arguments.json)
-
-
-def _read_line(prompt: str) -> str | None:
-    """Ask at the terminal; Ctrl-C ends the wait, which an event loop around it would only make a note of."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return input(prompt)
-    except EOFError:
-        return None
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _add_runs(commands: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,3 +57,35 @@ def say(text: str) -> None:
     from llmops.reports.plain_text import defuse_log_commands
 
     print(defuse_log_commands(text), file=sys.stderr, flush=True)
+
+
+def read_line(prompt: str) -> str | None:
+    """Ask at the terminal; None at the end of input.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, which an event loop around the call would only make a note of.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(prompt, end="", flush=True)
+        if sys.stdin.isatty():
+            _wait_for_a_line()
+        return input()
+    except EOFError:
+        return None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _wait_for_a_line() -> None:
+    """Wait until the terminal has a line: `input` would not notice a signal that came just before it began to read."""
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    before = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    try:
+        while sys.stdin not in select.select([sys.stdin, heard], [], [])[0]:
+            os.read(heard, 4096)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(heard)
+        os.close(told)

@@ -45,6 +45,8 @@ class Talk:
     def __call__(self, question: str, chat_history: list) -> str:
         return "/".join(message["role"] + ":" + message["content"] for message in chat_history) or "nothing yet"
 """
+STOP_OUTPUT, START_OUTPUT = "\x13", "\x11"
+"""Ctrl-S and Ctrl-Q at a terminal."""
 
 
 class Terminal:
@@ -143,4 +145,16 @@ def test_ctrl_c_ends_the_chat(project: TinyProject) -> None:
     with talking(project, "flows/chat", "--inputs", "tone=mild") as (terminal, process):
         terminal.expect("question: ")
         process.send_signal(2)
+        assert process.wait(timeout=60) == 130
+
+
+def test_ctrl_c_that_comes_before_the_wait_for_an_answer_is_not_missed(project: TinyProject) -> None:
+    with talking(project, "flows/chat", "--inputs", "tone=mild") as (terminal, process):
+        terminal.expect("question: ")
+        terminal.type(f"{STOP_OUTPUT}\n")
+        # The next prompt waits for the terminal now: what comes after it cannot have begun.
+        time.sleep(1)
+        process.send_signal(2)
+        time.sleep(1)
+        terminal.type(START_OUTPUT)
         assert process.wait(timeout=60) == 130
