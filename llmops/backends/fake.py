@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from llmops.backends.protocols import Answer, CapturedAnswer, DeploymentRequest
+from llmops.config.connections import ResolvedConnection, reach_stand_in
 from llmops.core.endpoint import NAME_PATTERN, Deployment, DeploymentStatus, Endpoint, Lease, Window, is_valid_split
 from llmops.core.rollout_steps import merge_tags
 from llmops.errors import BackendError, LeaseHeldError, LeaseLostError, Problem, TransientError, UsageError
@@ -392,6 +393,10 @@ class FakeEndpoints:
         """See `Endpoints.find_obstacles`; there are none that could be seen before."""
         del endpoint, request
         return ()
+
+    def reach_stand_in(self, connections: Mapping[str, ResolvedConnection]) -> bool:
+        """See `Endpoints.reach_stand_in`."""
+        return reach_stand_in(connections)
 
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """See `Endpoints.create_deployment`."""

@@ -399,6 +399,9 @@ class Endpoints(Protocol):
             request: for the deployment; its name counts for nothing.
         """
 
+    def reach_stand_in(self, connections: Mapping[str, ResolvedConnection]) -> bool:
+        """Tell whether the stand-in model, which is no real model, answers deployments with these connections."""
+
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """Start a deployment at 0 % and return before it is healthy; `observe` tells how it goes.
 

@@ -155,6 +155,7 @@ def _connections(
 ) -> Mapping[str, Mapping[str, Any]]:
     if options.connections_of is None:
         return {}
+    from llmops.backends.azure.models import STAND_IN
     from llmops.config.connections import resolve_connections
     from llmops.config.load import find_root, load_project
     from llmops.engine.models import STAND_IN_KEY, direct_values
@@ -171,7 +172,8 @@ def _connections(
     if stand_ins:
         stand_in = resources.enter_context(StandInProcess(latency_ms=environment.stand_in.latency_ms))
         key = {"api_key": STAND_IN_KEY}
-        value = {"type": "open_ai", "configs": {"base_url": stand_in.base_url}, "secrets": key}
+        configs, marked = {"base_url": stand_in.base_url}, {STAND_IN: "true"}
+        value = {"type": "open_ai", "configs": configs, "secrets": key, "metadata": marked}
         values |= dict.fromkeys(stand_ins, value)
     return values
 

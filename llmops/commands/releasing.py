@@ -18,7 +18,7 @@ from llmops.commands.context import Context
 from llmops.commands.preparation import Prepared, prepare
 from llmops.commands.run_requests import evaluation_requests
 from llmops.commands.targets import Target, Tools
-from llmops.config.connections import ResolvedConnection, identity, resolve_connections
+from llmops.config.connections import ResolvedConnection, resolve_connections
 from llmops.config.layers import Options, layer
 from llmops.core.documents import to_json
 from llmops.core.release_rules import Strategy
@@ -231,7 +231,6 @@ def judge_of(
     """
     target, context = release.target, release.context
     scorer = _Scorer(release=release, prepared=prepared, stack=stack, use=use or ModelUse())
-    connections = find_connections(target, package, context.env)
     return EndpointJudge(
         endpoints=release.delivery.endpoints,
         endpoint=target.endpoint,
@@ -242,8 +241,7 @@ def judge_of(
         environment=target.environment.name,
         dataset=prepared.dataset,
         data=prepared.data,
-        connections={name: identity(connection) for name, connection in connections.items()},
-        stand_in=any(connection.type == "stand_in" for connection in connections.values()),
+        connections=find_connections(target, package, context.env),
         score=scorer.score,
         read_lines=scorer.lines,
     )

@@ -107,6 +107,11 @@ class ResolvedConnection:
     secrets: Mapping[str, Secret]
 
 
+def reach_stand_in(connections: Mapping[str, ResolvedConnection]) -> bool:
+    """Tell whether one of the connections leads to the stand-in model, which is no real model."""
+    return any(one.type == "stand_in" for one in connections.values())
+
+
 def find_faults(connection: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Problem]]:
     """Find what no environment variable could mend; yields the path in the connection and a problem without a place.
 

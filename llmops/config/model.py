@@ -17,6 +17,7 @@ from llmops.core.prices import Price
 from llmops.core.release_rules import Requires, Rollout
 
 ConnectionType = Literal["stand_in", "open_ai", "azure_open_ai", "serverless", "custom", "workspace"]
+JobIdentity = Literal["automatic", "managed", "user", "none"]
 AzureIdentity = Literal["environment", "github", "azure_pipelines", "workload", "managed_identity", "cli"]
 HistoryStoreName = Literal["folder", "artifact", "branch", "blob"]
 
@@ -229,6 +230,11 @@ class AzureJobs:
         "Lines of one job; larger runs are divided among several jobs at once.", default=1000, minimum=1
     )
     max_shards: int = setting("Jobs of one run at most.", default=8, minimum=1)
+    identity: JobIdentity = setting(
+        "As whom jobs ask for what they may: managed is the compute's identity, user whoever starts the run; automatic "
+        "is managed where the flow uses connections of the workspace, else none.",
+        default="automatic",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from llmops.backends.protocols import Answer, Clock, Endpoints
+from llmops.config.connections import ResolvedConnection, identity
 from llmops.config.data import read_rows
 from llmops.config.images import with_content
 from llmops.config.model import Experiment
@@ -81,7 +82,7 @@ class EndpointJudge:
         manifest: of the version.
         experiment: as it holds in the environment.
         dataset, data: the rows that are asked.
-        connections: connection name to identity; stand_in: whether the stand-in model answers.
+        connections: those that the version uses.
         score: scores the lines of a run.
         read_lines: yields the lines of a run in order.
     """
@@ -95,8 +96,7 @@ class EndpointJudge:
     environment: str
     dataset: DatasetRef
     data: Path
-    connections: Mapping[str, str]
-    stand_in: bool
+    connections: Mapping[str, ResolvedConnection]
     score: Score
     read_lines: Callable[[RunRecord], Iterator[Line]]
 
@@ -213,7 +213,7 @@ class EndpointJudge:
             dataset=dataset,
             column_mapping=self.experiment.column_mapping,
             environment=self.environment,
-            connections=self.connections,
+            connections={name: identity(connection) for name, connection in self.connections.items()},
             repeats=max((line.repeat for line in lines), default=0) + 1,
             completed=counts["completed"],
             failed=counts["failed"],
@@ -221,7 +221,7 @@ class EndpointJudge:
             cached=0,
             started_at=started_at or _iso(self.clock),
             ended_at=_iso(self.clock),
-            stand_in=self.stand_in,
+            stand_in=self.endpoints.reach_stand_in(self.connections),
             latency_s=summarize_latency(line.duration_s for line in lines if line.status != "unmeasured"),
             versions={**self.manifest.versions, "endpoint": self.endpoint, "deployment": deployment},
             lines_digest=digest_lines(lines),

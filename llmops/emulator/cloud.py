@@ -15,6 +15,7 @@ from llmops.emulator.containers import Containers
 from llmops.emulator.errors import not_found
 from llmops.emulator.faults import FaultRules
 from llmops.emulator.hosting import Hosting
+from llmops.emulator.job_environment import JobEnvironment
 from llmops.emulator.jobs import Jobs
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operation, Operations
@@ -27,7 +28,6 @@ from llmops.emulator.wire import Request
 
 PROVIDER = "Microsoft.MachineLearningServices"
 DATASTORE = "workspaceblobstore"
-TENANT = "00000000-0000-0000-0000-000000000001"
 REGISTRY_PREFIX = "/mferp/managementfrontend"
 REGISTRY_SUBSCRIPTION, REGISTRY_GROUP = "00000000-0000-0000-0000-0000000000ff", "registries"
 
@@ -97,6 +97,7 @@ class Cloud:
 
     Attributes:
         python: interpreter in which flows run.
+        job_environment: given when it is known where the emulator listens.
         folder: for files that this process needs: downloaded models, logs.
         settings: replaced as a whole when they change.
     """
@@ -116,6 +117,7 @@ class Cloud:
     hosting: Hosting = field(init=False)
     runs: Runs = field(init=False)
     jobs: Jobs = field(init=False)
+    job_environment: JobEnvironment = field(init=False)
 
     def __post_init__(self) -> None:
         self.hosting = Hosting(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from llmops.emulator.cloud import Cloud
 from llmops.emulator.errors import RefusalError, not_found
@@ -30,6 +30,8 @@ class ControlPage:
     | `GET /refused` | hosts that were asked for and are not on the list |
     | `GET`, `POST`, `DELETE /faults` | rules that are not over; add one or several; remove all |
     | `GET`, `PATCH /settings` | how the service behaves; change some of it |
+    | `GET /identity/…` | a token for a job that has an identity |
+    | `GET /metadata/…` | 400: this machine has no identity |
     """
 
     def __init__(self, cloud: Cloud) -> None:
@@ -42,6 +44,8 @@ class ControlPage:
             ("DELETE", "faults"): lambda _: cloud.faults.remove(),
             ("GET", "settings"): lambda _: self._settings(),
             ("PATCH", "settings"): self._change_settings,
+            ("GET", "identity"): self._token,
+            ("GET", "metadata"): lambda _: _refuse_identity(),
         }
 
     def answer(self, request: Request) -> Response:
@@ -64,6 +68,9 @@ class ControlPage:
     def _add_faults(self, request: Request) -> Any:
         return [self._cloud.faults.add(fault) for fault in read_faults(request.json(), "faults")]
 
+    def _token(self, request: Request) -> Any:
+        return self._cloud.job_environment.answer(request)
+
     def _settings(self) -> Any:
         settings = dataclasses.asdict(self._cloud.settings)
         return {name: value for name, value in settings.items() if name != "connections"}
@@ -77,3 +84,7 @@ class ControlPage:
             )
         self._cloud.change_settings(**changes)
         return self._settings()
+
+
+def _refuse_identity() -> NoReturn:
+    raise RefusalError(400, "invalid_request", "Identity not found")

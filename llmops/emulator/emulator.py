@@ -20,6 +20,7 @@ from llmops.emulator.containers import Containers
 from llmops.emulator.control import ControlPage
 from llmops.emulator.environment import environment
 from llmops.emulator.faults import FaultRules
+from llmops.emulator.job_environment import JobEnvironment
 from llmops.emulator.journal import Journal
 from llmops.emulator.operations import Operations
 from llmops.emulator.server import EmulatorServer
@@ -100,6 +101,9 @@ class Emulator:
         self._open.callback(self.cloud.runs.close)
         self._open.callback(self.cloud.jobs.close)
         self._server = _server(self.cloud, self.certificates, port)
+        self.cloud.job_environment = JobEnvironment(
+            tokens=self.cloud.tokens, url=self.url, authority=self.certificates.authority, clean=containers.environ
+        )
         self._server.start()
         self._open.callback(self._server.close)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmops.backends.azure.quiet import quiet
-from llmops.emulator.cloud import TENANT
-
-CLIENT = "00000000-0000-0000-0000-000000000002"
+from llmops.emulator.tokens import CLIENT, TENANT
 
 
 def environment(*, url: str, authority: Path, home: Path) -> dict[str, str]:

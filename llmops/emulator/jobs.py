@@ -196,8 +196,11 @@ class _Job:
         }
         given = {name: str(value) for name, value in (asked.get("environmentVariables") or {}).items()}
         clean = self.cloud.containers.environ
+        found = self.cloud.job_environment.variables(
+            asked.get("identity"), self.cloud.connections_of(self.workspace.guid)
+        )
         path = os.pathsep.join(filter(None, [str(Path(self.cloud.python).parent), clean.get("PATH")]))
-        return {**clean, **place, **given, "PATH": path}
+        return {**clean, **found, **place, **given, "PATH": path}
 
     def _keep_outputs(self, asked: Mapping[str, Any], places: Mapping[str, Path]) -> None:
         for name, entry in (asked.get("outputs") or {}).items():

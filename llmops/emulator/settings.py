@@ -32,7 +32,8 @@ class Settings:
             every connection of that kind names.
         new_upload_places: every upload to a registry gets a container of its own, whatever reference it names; whether
             the service keeps to the reference is not known.
-        connections: name to `{type, configs, secrets}`: connections that every workspace has from the start.
+        connections: name to `{type, configs, secrets}`, and `metadata` beside those of the type: connections that every
+            workspace has from the start.
     """
 
     region: str = "eastus"

@@ -17,6 +17,9 @@ from llmops.emulator.errors import RefusalError
 from llmops.emulator.wire import Request, Response, json_response
 
 ANY_TENANT = "common"
+TENANT = "00000000-0000-0000-0000-000000000001"
+CLIENT = "00000000-0000-0000-0000-000000000002"
+"""Of the identity that commands run as."""
 _SKEW_S = 60
 WRONG_SECRET = "wrong"  # noqa: S105  # the one secret that is refused, so that refusals can be tried
 

@@ -15,8 +15,7 @@ from azure.core.exceptions import (
 from azure.identity import ClientSecretCredential, DefaultAzureCredential
 from promptflow.azure import PFClient
 
-from llmops.emulator.environment import CLIENT
-from llmops.emulator.tokens import WRONG_SECRET
+from llmops.emulator.tokens import CLIENT, WRONG_SECRET
 from tests.azure.conftest import Requests, make_endpoint, make_ml, register, unique
 
 TENANT = "00000000-0000-0000-0000-000000000001"

@@ -354,6 +354,12 @@ def test_workspaces_have_the_connections_of_an_environment(user: dict[str, str],
     assert "'api_key': '******'" in done.stdout
 
 
+def test_a_connection_that_leads_to_the_stand_in_says_so(user: dict[str, str], root: Path) -> None:
+    ask = CHILD.replace("{path}", "{path}/connections").replace('answer.json().get("name")', "answer.json()")
+    done = llmops("run", "--connections-of", "local", "--", sys.executable, "-c", ask, cwd=root, env=user)
+    assert "'metadata': {'llmops.stand_in': 'true'}" in done.stdout, done.stderr
+
+
 def test_the_connections_of_an_environment_are_those_of_this_start(azurite_script: Path, tmp_path: Path) -> None:
     """The stand-in model of the last one is gone, and its address with it."""
     path = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/kept"

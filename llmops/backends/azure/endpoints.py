@@ -15,6 +15,7 @@ from llmops.backends.azure.blobs import Blobs
 from llmops.backends.azure.diagnosis import diagnose
 from llmops.backends.azure.lease import Leases
 from llmops.backends.azure.metrics import measure
+from llmops.backends.azure.models import WorkspaceModels
 from llmops.backends.azure.place import Place
 from llmops.backends.azure.preflight import Preflight
 from llmops.backends.azure.refusals import NotThereError, RefusedError
@@ -23,7 +24,7 @@ from llmops.backends.azure.serving import AzureServing, read_serving
 from llmops.backends.azure.staging import folder_name
 from llmops.backends.packages import MANIFEST
 from llmops.backends.protocols import Answer, CapturedAnswer, DeploymentRequest
-from llmops.config.connections import expand_variables
+from llmops.config.connections import ResolvedConnection, expand_variables
 from llmops.config.model import Environment
 from llmops.core.endpoint import Deployment, DeploymentStatus, Endpoint, Lease, Window, require_name, require_split
 from llmops.errors import BackendError, Problem, TransientError, UsageError
@@ -162,6 +163,10 @@ class AzureEndpoints:
         if any(one.digest == request.model.digest and one.status in ("healthy", "creating") for one in there):
             return ()
         return Preflight(self.arm, self._location, serving).find(request)
+
+    def reach_stand_in(self, connections: Mapping[str, ResolvedConnection]) -> bool:
+        """See `Endpoints.reach_stand_in`; the workspace knows it of its connections."""
+        return WorkspaceModels(self.arm).reach_stand_in(connections)
 
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """See `Endpoints.create_deployment`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import itertools
 import json
 import math
 import re
@@ -99,10 +100,23 @@ class JobRuns:
         sizes = {shard: len(part) for shard, part in enumerate(_divide(todo, shards), 1) if shard not in there}
         given = dict(zip(sizes, divide(left_of(share, there.values()), list(sizes.values())), strict=True))
         tags = {**describe_with_tags(work, self.env), SHARDS: str(shards)}
+        identity = self._identity(work)
         for shard in sorted(given, reverse=True):
-            described = partial(self._describe, name, shard, address, tags, given[shard])
+            described = partial(self._describe, name, shard, address, tags, identity, given[shard])
             there[shard] = self._start(_shard_name(name, shard), described, given[shard])
         return add(there.values())
+
+    def _identity(self, work: Work) -> Any:
+        """Return as whom the jobs ask for what they may, as the SDK says it; None for nobody."""
+        from azure.ai.ml.entities import ManagedIdentityConfiguration, UserIdentityConfiguration
+
+        wish = self.environment.azure.runs.jobs.identity
+        assert work.request is not None
+        if wish == "automatic" and any(one.type == "workspace" for one in work.request.connections.values()):
+            wish = "managed"
+        if wish == "managed":
+            return ManagedIdentityConfiguration()
+        return UserIdentityConfiguration() if wish == "user" else None
 
     def _start(self, name: str, described: Callable[[], Job], share: Budget) -> Budget:
         """Start one job; return its share, which is another one where another command was first."""
@@ -171,8 +185,11 @@ class JobRuns:
     def _why(self, name: str, failed: Sequence[int]) -> str:
         shard = failed[0]
         log = self._read_log(_shard_name(name, shard)).strip().splitlines()
-        said = next((line for line in log if line.startswith("error: ")), log[-1] if log else "it left no log")
-        return f"shard {shard}: {said.removeprefix('error: ')}"
+        at = next((number for number, line in enumerate(log) if line.startswith("error: ")), None)
+        if at is None:
+            return f"shard {shard}: {log[-1] if log else 'it left no log'}"
+        more = itertools.takewhile(lambda line: line.startswith("  "), log[at + 1 :])
+        return ". ".join([f"shard {shard}: {log[at].removeprefix('error: ')}", *(line.strip(" .") for line in more)])
 
     def _read_log(self, name: str) -> str:
         def read() -> str:
@@ -223,7 +240,9 @@ class JobRuns:
         )
         write_record(bundle / TASK, task)
 
-    def _describe(self, name: str, shard: int, address: str, tags: Mapping[str, str], share: Budget) -> Job:
+    def _describe(
+        self, name: str, shard: int, address: str, tags: Mapping[str, str], identity: Any, share: Budget
+    ) -> Job:
         from azure.ai.ml import Input, Output, command
         from azure.ai.ml.entities import Environment as JobEnvironment
 
@@ -240,6 +259,7 @@ class JobRuns:
             outputs={"out": Output(type="uri_folder", path=_place(name, shard))},
             environment=environment,
             compute=runs.jobs.cluster or None,
+            identity=identity,
             display_name=f"{tags.get(f'{PREFIX}experiment', name)} shard {shard} of {tags[SHARDS]}",
             experiment_name=tags.get(f"{PREFIX}experiment") or "llmops",
             tags={**tags, **({SHARE: text} if text else {})},

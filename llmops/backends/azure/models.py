@@ -9,10 +9,14 @@ from typing import Any, NamedTuple
 
 from llmops.backends.azure.arm import Arm, Document
 from llmops.backends.protocols import FlowSource, RunRequest
+from llmops.config.connections import ResolvedConnection
 from llmops.errors import LlmopsError, Problem
 from llmops.flows.overlay import chosen_body, lay_over
 
 CONNECTION_VERSION = "2024-04-01-preview"
+STAND_IN = "llmops.stand_in"
+"""Metadata of a connection that leads to the stand-in model."""
+
 ACCOUNT_VERSION = "2024-10-01"
 
 RETIRED: Mapping[str, Sequence[str]] = {
@@ -65,10 +69,13 @@ class WorkspaceModels:
                     fix="Add it there under this name; what runs or serves there finds no other connections.",
                 )
 
+    def reach_stand_in(self, connections: Mapping[str, ResolvedConnection]) -> bool:
+        """Tell whether one of the connections leads to the stand-in model, which is no real model."""
+        return any(one.type == "stand_in" or STAND_IN in self._metadata(name) for name, one in connections.items())
+
     def _models(self, uses: Iterable[ModelUse]) -> Iterator[Problem]:
         for use in uses:
-            account = ((self._connection(use.connection) or {}).get("properties") or {}).get("metadata") or {}
-            resource = str(account.get("ResourceId") or "")
+            resource = str(self._metadata(use.connection).get("ResourceId") or "")
             if resource:
                 yield from self._deployment(resource, use)
 
@@ -93,6 +100,9 @@ class WorkspaceModels:
                 fix="Deploy a newer model, then run `llmops check`: another model answers otherwise.",
             )
 
+    def _metadata(self, name: str) -> Mapping[str, Any]:
+        return ((self._connection(name) or {}).get("properties") or {}).get("metadata") or {}
+
     def _connection(self, name: str) -> Document | None:
         """Read a connection once: None when there is none, and an empty one when it may not be looked at."""
         if name not in self._connections:
@@ -104,17 +114,17 @@ class WorkspaceModels:
         return self._connections[name]
 
 
-def find_run_obstacles(arm: Arm, request: RunRequest, *, is_job: bool) -> Sequence[Problem]:
+def find_run_obstacles(models: WorkspaceModels, request: RunRequest, *, is_job: bool) -> Sequence[Problem]:
     """Find what would keep a run from reaching its models.
 
     Args:
-        arm: of the workspace.
+        models: of the workspace.
         request: the run; one without connections asks nothing.
         is_job: the run brings what is not kept in the workspace itself.
     """
     names = [name for name, one in request.connections.items() if not is_job or one.type == "workspace"]
     uses = [use for use in _uses_of_source(request.source) if use.connection in names] if names else []
-    return WorkspaceModels(arm).find_obstacles(names, uses)
+    return models.find_obstacles(names, uses)
 
 
 def _uses_of_source(source: FlowSource) -> Iterator[ModelUse]:

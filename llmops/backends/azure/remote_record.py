@@ -19,6 +19,11 @@ def link_of(remote: RemoteRun | None) -> str:
     return remote.link if remote else ""
 
 
+def is_stand_in(remote: RemoteRun) -> bool:
+    """Tell whether the stand-in model answered, which is no real model: who started the run looked."""
+    return f"{PREFIX}stand_in" in remote.tags
+
+
 def texts_of(lines: Iterator[Line] | Sequence[Line], counts: LineCounts) -> Iterator[str]:
     """Yield lines as they are kept, and count them."""
     for line in lines:
@@ -66,6 +71,7 @@ def from_remote(remote: RemoteRun, environment: str) -> RunRecord:
         target=tags.get("evaluates") or remote.target or None,
         remote=[remote.name],
         link=remote.link,
+        stand_in=is_stand_in(remote),
         status=remote.status,
     )
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmops.backends.azure.arm import Arm
-from llmops.backends.azure.models import find_run_obstacles
-from llmops.backends.azure.remote_record import link_of, texts_of, with_counts
+from llmops.backends.azure.models import WorkspaceModels, find_run_obstacles
+from llmops.backends.azure.remote_record import is_stand_in, link_of, texts_of, with_counts
 from llmops.backends.azure.resampling import resample
 from llmops.backends.azure.run_service import RemoteRun
 from llmops.backends.azure.session import import_in_background
@@ -231,8 +231,11 @@ class Tries:
         assert work.request is not None
         is_job = self.runs.settings.compute == "job"
         with contextlib.closing(Arm(self.runs.session)) as arm:
-            if obstacles := find_run_obstacles(arm, work.request, is_job=is_job):
+            models = WorkspaceModels(arm)
+            if obstacles := find_run_obstacles(models, work.request, is_job=is_job):
                 raise BackendError(*obstacles)
+            if models.reach_stand_in(work.request.connections):
+                work = work.with_stand_in()
         share = yield from self._await_share(work, todo, name)
         if is_spent(share):
             self.runs.shares.settle(name, NOTHING)
@@ -304,6 +307,7 @@ class Tries:
             remote=[remote.name for remote in self._tries],
             link=link_of(last),
             status="",
+            stand_in=any(map(is_stand_in, self._tries)),
         )
         self.runs.recorded.write(record)
         self.runs.pending.forget(work.id)

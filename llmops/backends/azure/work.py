@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -52,6 +52,10 @@ class Work:
     def name(self, number: int) -> str:
         """Name a try in the workspace, counted from 1."""
         return self.id if number == 1 else f"{self.id}-{number}"
+
+    def with_stand_in(self) -> Work:
+        """Return the same, to be answered by the stand-in model."""
+        return replace(self, pending=replace(self.pending, run=replace(self.pending.run, stand_in=True)))
 
     @property
     def runnable(self) -> list[int]:
@@ -219,6 +223,7 @@ def describe_with_tags(work: Work, env: Mapping[str, str]) -> dict[str, str]:
         "data": run.dataset.path,
         "data_digest": run.dataset.digest,
         "evaluates": run.target or "",
+        "stand_in": "true" if run.stand_in else "",
     }
     people: Mapping[str, str] = work.request.about.tags if work.request else {}
     return {**people, **{f"{PREFIX}{name}": value for name, value in known.items() if value}}

@@ -28,7 +28,7 @@ from llmops.backends.local.serving.settings import read_settings
 from llmops.backends.local.serving.store import EndpointStore, KeyName, StoredDeployment, StoredEndpoint
 from llmops.backends.packages import copy_package, verify_package
 from llmops.backends.protocols import Answer, CapturedAnswer, DeploymentRequest
-from llmops.config.connections import ResolvedConnection, expand_variables, resolve_connections
+from llmops.config.connections import ResolvedConnection, expand_variables, reach_stand_in, resolve_connections
 from llmops.config.model import Environment
 from llmops.core.endpoint import Deployment, DeploymentStatus, Endpoint, Lease, Window, require_name, require_split
 from llmops.engine.models import direct_values
@@ -126,6 +126,10 @@ class LocalEndpoints:
         """See `Endpoints.find_obstacles`; there are none that could be seen before."""
         del endpoint, request
         return ()
+
+    def reach_stand_in(self, connections: Mapping[str, ResolvedConnection]) -> bool:
+        """See `Endpoints.reach_stand_in`."""
+        return reach_stand_in(connections)
 
     def create_deployment(self, endpoint: str, request: DeploymentRequest) -> None:
         """See `Endpoints.create_deployment`."""

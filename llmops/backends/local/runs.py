@@ -25,7 +25,7 @@ from llmops.backends.planned_lines import (
 )
 from llmops.backends.protocols import Progress, RunLog, RunRequest
 from llmops.backends.recorded import RecordedRuns
-from llmops.config.connections import identity
+from llmops.config.connections import identity, reach_stand_in
 from llmops.config.images import with_digests, with_places
 from llmops.core.documents import to_json
 from llmops.core.latency import summarize_latency
@@ -486,7 +486,7 @@ class _Job:
             cost_usd=counts.cost_usd,
             latency_s=summarize_latency(counts.durations_s),
             model_calls=self._model_calls(),
-            stand_in=any(connection.type == "stand_in" for connection in request.connections.values()),
+            stand_in=reach_stand_in(request.connections),
             versions=self._loaded.runner.versions if self._loaded else {},
             target=self._target.id if self._target else None,
             metrics=metrics,

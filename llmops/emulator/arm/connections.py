@@ -64,8 +64,9 @@ def _from_properties(properties: dict[str, Any]) -> Document:
         "ResourceId": "resource_id",
     }
     configs |= {names[key]: value for key, value in metadata.items() if key in names}
+    more = {key: value for key, value in metadata.items() if key not in names}
     key = credentials.get("key")
-    return {"type": kind, "configs": configs, "secrets": {"api_key": key} if key else {}}
+    return {"type": kind, "configs": configs, "secrets": {"api_key": key} if key else {}, "metadata": more}
 
 
 def _target_name(kind: str) -> str:
@@ -75,7 +76,7 @@ def _target_name(kind: str) -> str:
 def _resource(call: Call, connection: Document, *, with_secrets: bool = False) -> dict[str, Any]:
     kind, configs, secrets = connection["type"], connection["configs"], connection["secrets"]
     credentials: dict[str, Any] = {"key": secrets.get("api_key")} if kind != "custom" else {"keys": secrets}
-    metadata = configs if kind == "custom" else _metadata(kind, configs)
+    metadata = {**(configs if kind == "custom" else _metadata(kind, configs)), **connection.get("metadata", {})}
     properties = {
         "category": _CATEGORIES[kind],
         "target": configs.get(_target_name(kind), "_"),

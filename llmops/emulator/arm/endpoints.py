@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from llmops.emulator.cloud import TENANT, Call
+from llmops.emulator.cloud import Call
 from llmops.emulator.errors import RefusalError, not_found, user_error
 from llmops.emulator.store import Document
-from llmops.emulator.tokens import principal_of
+from llmops.emulator.tokens import TENANT, principal_of
 from llmops.emulator.wire import Response, json_response
 
 NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9]|-(?=[A-Za-z0-9])){2,31}")

@@ -20,6 +20,7 @@ _DEFINING = (
     "outputs",
     "computeId",
     "resources",
+    "identity",
 )
 
 

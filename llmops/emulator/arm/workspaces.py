@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from llmops.emulator.blobs import sign_container
-from llmops.emulator.cloud import DATASTORE, PROVIDER, TENANT, Call
+from llmops.emulator.cloud import DATASTORE, PROVIDER, Call
 from llmops.emulator.errors import RefusalError, not_found
-from llmops.emulator.tokens import principal_of
+from llmops.emulator.tokens import TENANT, principal_of
 from llmops.emulator.wire import Response, json_response
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from llmops.emulator.arm.assets import PATHS, keep_version, kind_of, require_same_path
 from llmops.emulator.blobs import sign_container
-from llmops.emulator.cloud import TENANT, Call
+from llmops.emulator.cloud import Call
 from llmops.emulator.errors import RefusalError, not_found, user_error
 from llmops.emulator.locations import place_of
 from llmops.emulator.store import Document
+from llmops.emulator.tokens import TENANT
 from llmops.emulator.wire import Response, json_response
 
 KINDS = ("models", "data")

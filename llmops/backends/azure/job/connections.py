@@ -1,13 +1,16 @@
 """Connections of the workspace, asked for by a job as itself, so that no key is in what was submitted.
 
-Source: the operation `WorkspaceConnections_ListSecrets` of the public API specification, 2024-04-01; that a job's
-identity may call it is assumed.
+Sources: the operation `WorkspaceConnections_ListSecrets` of the public API specification, 2024-04-01; the page
+how-to-identity-based-service-authentication for the identity of a compute; `azure.ai.ml.identity` for that of who
+submitted the job. That such an identity may read connections is assumed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,18 +36,37 @@ def fetch_connections(task: JobTask, names: Sequence[str]) -> Mapping[str, Resol
     Raises:
         BackendError: there is no identity here, it may not read them, or there is none of that name.
     """
+    token = _submitters_token(task) if os.environ.get("OBO_ENDPOINT") else _computes_token(task)
+    return {name: _resolve(name, _ask(task, name, token)) for name in names}
+
+
+def _computes_token(task: JobTask) -> str:
     from azure.core.exceptions import AzureError
     from azure.identity import ManagedIdentityCredential
 
     try:
-        token = ManagedIdentityCredential().get_token(f"{task.resource_manager}/.default").token
+        credential = ManagedIdentityCredential(client_id=os.environ.get("DEFAULT_IDENTITY_CLIENT_ID"))
+        return str(credential.get_token(f"{task.resource_manager}/.default").token)
     except AzureError as error:
-        raise BackendError.of(
-            "this job has no identity",
-            found=" ".join(str(error).split())[:300],
-            fix="Give the compute a managed identity with the role AzureML Data Scientist.",
-        ) from error
-    return {name: _resolve(name, _ask(task, name, token)) for name in names}
+        raise _no_identity(str(error)) from error
+
+
+def _submitters_token(task: JobTask) -> str:
+    query = urllib.parse.urlencode({"resource": task.resource_manager})
+    try:
+        with urllib.request.urlopen(f"{os.environ['OBO_ENDPOINT']}?{query}", timeout=_TIMEOUT_S) as answer:
+            return str(json.load(answer)["access_token"])
+    except (OSError, ValueError, KeyError) as error:
+        raise _no_identity(str(error)) from error
+
+
+def _no_identity(found: str) -> BackendError:
+    return BackendError.of(
+        "this job has no identity to read the workspace's connections as",
+        found=" ".join(found.split())[:300],
+        fix="Give the compute a managed identity with the role AzureML Data Scientist, or set "
+        "`azure.runs.jobs.identity: user`.",
+    )
 
 
 def _ask(task: JobTask, name: str, token: str) -> Mapping[str, Any]:

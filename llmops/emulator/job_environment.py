@@ -1,0 +1,101 @@
+"""What a command job finds on its compute: who it is, where tokens come from, how it reaches Azure.
+
+Source: `azure.identity._credentials.azure_ml`, `azure.identity._credentials.imds` and
+`azure.ai.ml.identity._credentials.aml_on_behalf_of`, which ask for the tokens of a job.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from llmops.emulator.errors import RefusalError
+from llmops.emulator.tokens import CLIENT, TENANT, TokenService
+from llmops.emulator.wire import Request
+
+_HERE = "127.0.0.1,localhost"
+COMPUTE = "00000000-0000-0000-0000-000000000003"
+"""Client id of the managed identity of every compute."""
+
+
+@dataclass(kw_only=True)
+class JobEnvironment:
+    """The variables of jobs, and the endpoint that these name.
+
+    Attributes:
+        url: of the emulator.
+        authority: certificate of the emulator's hosts.
+        clean: what containers start with.
+    """
+
+    tokens: TokenService
+    url: str
+    authority: Path
+    clean: Mapping[str, str]
+    _secret: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    def variables(self, identity: Mapping[str, Any] | None, connections: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+        """Build the variables of one job.
+
+        Args:
+            identity: as the job was submitted with; without one it has no tokens.
+            connections: of the workspace; the job reaches their hosts, this machine, and Azure through the emulator.
+        """
+        return {**self._identity(identity or {}), **self._network(connections)}
+
+    def _identity(self, identity: Mapping[str, Any]) -> dict[str, str]:
+        kind = str(identity.get("identityType", "AMLToken")).lower()
+        if kind == "managed":
+            client = str(identity.get("clientId") or COMPUTE)
+            place = f"{self.url}/identity/compute"
+            return {"MSI_ENDPOINT": place, "MSI_SECRET": self._secret, "DEFAULT_IDENTITY_CLIENT_ID": client}
+        if kind == "useridentity":
+            return {"AZUREML_OBO_ENABLED": "True", "OBO_ENDPOINT": f"{self.url}/identity/submitter"}
+        # Whoever asks the metadata service of the machine all the same is answered here and not by the network.
+        return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": self.url}
+
+    def _network(self, connections: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+        addresses = [str(text) for one in connections for text in one["configs"].values()]
+        hosts = {urlsplit(address).hostname or "" for address in addresses if "://" in address}
+        given = self.clean.get("no_proxy") or self.clean.get("NO_PROXY") or ""
+        direct = ",".join(filter(None, [_HERE, given, *sorted(hosts)]))
+        trust = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(self._authorities()))
+        proxies = {"HTTPS_PROXY": self.url, "NO_PROXY": direct}
+        return {**trust, **proxies, **{name.lower(): value for name, value in proxies.items()}}
+
+    def _authorities(self) -> Path:
+        """Write the emulator's authority beside those that this machine trusts."""
+        known = self.clean.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
+        path = self.authority.with_name("authorities-of-jobs.pem")
+        if not path.exists():
+            parts = [Path(known).read_bytes()] if known and Path(known).exists() else []
+            path.write_bytes(b"\n".join([*parts, self.authority.read_bytes()]))
+        return path
+
+    def answer(self, request: Request) -> dict[str, Any]:
+        """Give a job a token.
+
+        Raises:
+            RefusalError: 401 for a wrong secret, 404 for an unknown address.
+        """
+        who = request.path.rpartition("/")[2]
+        if who == "compute" and not hmac.compare_digest(request.headers.get("secret", ""), self._secret):
+            raise RefusalError(401, "Unauthorized", "The secret is not that of this compute.")
+        if who not in {"compute", "submitter"}:
+            raise RefusalError(404, "NotFound", f"No such identity: {who}")
+        audience = request.query.get("resource", "").removesuffix(".default").rstrip("/")
+        client = request.query.get("clientid", COMPUTE) if who == "compute" else CLIENT
+        return {
+            "access_token": self.tokens.issue(audience=audience, tenant=TENANT, client=client),
+            "expires_on": str(int(time.time() + self.tokens.lifetime_s)),
+            "resource": audience,
+            "token_type": "Bearer",
+            "client_id": client,
+        }
