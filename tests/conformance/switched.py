@@ -490,7 +490,7 @@ def main(worker: str, *job: str) -> None:
         return load_switched
 
     serving._loader = loader
-    entry["_main"](*(job or [""]))
+    entry["_main"](list(job))
 
 
 def flip(switches: dict[str, Callable[[Any], None]], feature: str, subject: Any) -> None:
