@@ -13,6 +13,9 @@
 #
 # PYTHON=/path/to/python names the Python to use: 3.10, 3.11 or 3.12.
 
+# What was just installed is compiled when it is imported; without keeping that, each process would do it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 SHELL := /bin/sh
 PYTHON ?=
 PYTEST_ARGS ?=

@@ -30,6 +30,9 @@ LEVELS = {
 }
 """Level to its lock files; `dev` and `azure` hold everything that `run` holds."""
 
+LARGE = ("azure.ai.ml", "promptflow.azure", "scipy.stats", "hypothesis")
+"""What takes long to compile, where it is installed: once, not in each of the processes that first import it."""
+
 STATE = "llmops-setup.json"
 
 
@@ -69,8 +72,8 @@ class Uv:
         run([self.executable, "venv", "--quiet", "--no-project", "--python", python, str(venv)], self.env)
 
     def install(self, python: Path, *arguments: str) -> None:
-        """Install without resolving; like pip, compile what is installed, which halves the start of a worker."""
-        options = ("--quiet", "--no-deps", "--compile-bytecode", "--python", str(python))
+        """Install without resolving or compiling: most of what is installed is never imported."""
+        options = ("--quiet", "--no-deps", "--python", str(python))
         run([self.executable, "pip", "install", *options, *arguments], self.env)
 
 
@@ -202,14 +205,23 @@ def set_up(root: Path, venv: Path, level: str, env: Mapping[str, str]) -> None:
         (venv / STATE).write_text(json.dumps({"digest": digest, "level": level}), encoding="utf-8")
 
 
+_IMPORT = """\
+import contextlib, importlib, sys
+for name in sys.argv[1:]:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
+"""
+
+
 def compile_bytecode(root: Path, python: Path, env: Mapping[str, str]) -> None:
-    """Compile what workers import, which is more than a thousand modules, and llmops itself.
+    """Compile what workers import, which is more than a thousand modules, what is large, and llmops itself.
 
     uv leaves this to the first import, which keeps nothing where the environment forbids it to write.
     """
     writing = {name: value for name, value in env.items() if name != "PYTHONDONTWRITEBYTECODE"}
     run([str(python), str(root / "llmops" / "engine" / "worker"), "preload"], writing)
     run([str(python), "-m", "compileall", "-q", str(root / "llmops")], writing)
+    run([str(python), "-c", _IMPORT, *LARGE], writing)
 
 
 def _is_ready(venv: Path, digest: str, level: str) -> bool:
