@@ -130,6 +130,7 @@ class World:
     is_strict: bool = True
     evaluated: set[tuple[str, str]] = field(default_factory=set)
     last: tuple[Underway | None, int] = (None, 0)
+    _judged: tuple[Endpoint, bool] | None = None
 
     def __post_init__(self) -> None:
         self.backend.watch = self._watch
@@ -168,14 +169,18 @@ class World:
             return
         if call.method == "score" and call.about in endpoint.deployments:
             self.evaluated.add((call.about, endpoint.deployments[call.about].digest))
-        self.served = self.served or read_state(endpoint).current is not None
+        elif self._judged == (endpoint, self.is_strict):
+            return
+        self._judged = (endpoint, self.is_strict)
+        state = read_state(endpoint)
+        self.served = self.served or state.current is not None
         problem = _find_problem(endpoint, served=self.served, evaluated=self.evaluated)
-        problem = problem or self._find_step_back(endpoint)
+        problem = problem or self._find_step_back(endpoint, state.underway)
         if problem and self.is_strict:
             raise BrokenInvariantError(f"after {call}: {problem}")
 
-    def _find_step_back(self, endpoint: Endpoint) -> str:
-        underway, last = read_state(endpoint).underway, self.last
+    def _find_step_back(self, endpoint: Endpoint, underway: Underway | None) -> str:
+        last = self.last
         share = endpoint.traffic.get(underway.target, 0) if underway else 0
         self.last = (underway, share)
         if underway is None or last[0] != underway:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ HOME = Path(tempfile.mkdtemp(prefix="llmops-tests-home-"))
 os.environ.clear()
 os.environ.update(sealed(STARTED_IN, HOME))
 time.tzset()
+# What a shell starts in the background ignores Ctrl-C, and so would every child whose Ctrl-C a test tries.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OPEN_ENVIRONMENT = pytest.StashKey[dict[str, str]]()
 

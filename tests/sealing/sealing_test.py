@@ -103,3 +103,12 @@ def test_what_installs_packages_sees_its_settings_but_no_credential() -> None:
 def test_the_suite_itself_runs_sealed() -> None:
     assert not [name for name in os.environ if name.startswith(("OPENAI_", "AZURE_", "GITHUB_", "AWS_"))]
     assert os.environ["HTTPS_PROXY"] == "http://127.0.0.1:9"
+
+
+def test_children_hear_ctrl_c_wherever_the_suite_was_started(root: Path, tmp_path: Path) -> None:
+    ignoring = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); import tests.sealing.plugin; "
+    child = "import signal; signal.raise_signal(signal.SIGINT)"
+    start = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)"
+    command, env = [sys.executable, "-c", ignoring + start], {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
+    assert "KeyboardInterrupt" in done.stderr
