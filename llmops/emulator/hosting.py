@@ -14,7 +14,7 @@ import yaml
 from llmops.backends.local.serving.serving_process import ServingSpec
 from llmops.emulator.containers import Container
 from llmops.emulator.errors import RefusalError, not_found, user_error
-from llmops.emulator.locations import blob_path, data_path, place_of
+from llmops.emulator.locations import REGISTRY_ASSET_ID, blob_path, code_place, place_of
 
 if TYPE_CHECKING:
     from llmops.emulator.cloud import Cloud, Workspace
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _DEFINITIONS = ("flow.dag.yaml", "flow.flex.yaml")
 _MLMODEL = "MLmodel"
-_CODE_ID = re.compile(r"/codes/(?P<name>[^/]+)/versions/(?P<version>[^/]+)$", re.IGNORECASE)
 _SCORING = "emulated_scoring_server"
 _SCORING_SERVER = """\
 import json
@@ -34,9 +33,6 @@ def answer(**inputs):
     return script.run(json.dumps(inputs))
 """
 _MODEL_ID = re.compile(r".*/workspaces/[^/]+/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
-_REGISTRY_MODEL_ID = re.compile(
-    r"azureml://registries/(?P<registry>[^/]+)/models/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE
-)
 
 
 def log_of(cloud: Cloud, workspace: Workspace, endpoint: str, deployment: str) -> Path:
@@ -51,7 +47,8 @@ def model_place(cloud: Cloud, workspace: Workspace, properties: dict[str, Any]) 
         RefusalError: the model is not registered.
     """
     model = str(properties.get("model") or "")
-    if shared := _REGISTRY_MODEL_ID.fullmatch(model):
+    shared = REGISTRY_ASSET_ID.fullmatch(model)
+    if shared and shared["kind"].lower() == "models":
         return place_of(_model_uri(cloud, ("registries", shared["registry"]), shared))
     match = _MODEL_ID.fullmatch(model)
     if match is None:
@@ -150,14 +147,10 @@ class Hosting:
 
     def _scoring_script(self, workspace: Workspace, properties: Document, code: str, model: Path) -> ServingSpec:
         """Serve with a scoring script, as `azureml-inference-server-http` does: `init` once, `run` for each request."""
-        match = _CODE_ID.search(code)
-        found = match and self.cloud.store.get(*workspace.key, "codes", match["name"], "versions", match["version"])
-        if not found:
-            raise user_error(f"The code '{code}' does not exist.")
+        place = code_place(self.cloud, workspace, code)
         folder = model.parent / "code"
         shutil.rmtree(folder, ignore_errors=True)
-        path = data_path(self.cloud, workspace, str(found["properties"]["codeUri"]))
-        self.cloud.blobs.download(workspace.container, path, folder)
+        self.cloud.blobs.download(*place, folder)
         script = Path(str(properties["codeConfiguration"]["scoringScript"]))
         (folder / f"{_SCORING}.py").write_text(_SCORING_SERVER.replace("SCRIPT", script.stem), encoding="utf-8")
         return ServingSpec(

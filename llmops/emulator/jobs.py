@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from llmops.emulator.errors import RefusalError, user_error
-from llmops.emulator.locations import blob_path, data_path
+from llmops.emulator.locations import blob_path, code_place, data_path
 from llmops.emulator.threads import CanceledError, Cancellation, Threads
 from llmops.errors import LlmopsError
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 LOG = "user_logs/std_log.txt"
 _ENDED = frozenset({"Completed", "Failed", "Canceled"})
-_CODE_ID = re.compile(r".*/codes/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
 _PLACE = re.compile(r"\${{(?P<kind>inputs|outputs)\.(?P<name>\w+)}}")
 _POLL_S = 0.05
 
@@ -131,7 +130,7 @@ class _Job:
         code = folder / "code"
         code.mkdir()
         if asked.get("codeId"):
-            self._download_code(str(asked["codeId"]), code)
+            self.cloud.blobs.download(*code_place(self.cloud, self.workspace, str(asked["codeId"])), code)
         places = {"code": code}
         for name, entry in (asked.get("inputs") or {}).items():
             places[f"inputs.{name}"] = self._download_input(entry, folder / "inputs" / name)
@@ -139,16 +138,6 @@ class _Job:
             places[f"outputs.{name}"] = folder / "outputs" / name
             places[f"outputs.{name}"].mkdir(parents=True)
         return places
-
-    def _download_code(self, identifier: str, folder: Path) -> None:
-        match = _CODE_ID.fullmatch(identifier)
-        found = match and self.cloud.store.get(
-            *self.workspace.key, "codes", match["name"], "versions", match["version"]
-        )
-        if not found:
-            raise user_error(f"The code '{identifier}' does not exist.")
-        container, _, path = found["properties"]["codeUri"].partition("://")[2].partition("/")[2].partition("/")
-        self.cloud.blobs.download(container, path, folder)
 
     def _download_input(self, entry: Mapping[str, Any], folder: Path) -> Path:
         path = data_path(self.cloud, self.workspace, str(entry.get("uri")))

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 _DATASTORE_PATH = re.compile(r"azureml://.*?datastores/[^/]+/paths/(?P<path>.*)", re.IGNORECASE)
 _ASSET = re.compile(r"azureml:(?P<name>[^:@/]+)(?::(?P<version>[^:@/]+)|@(?P<label>latest))")
 _ASSET_ID = re.compile(r"(?:azureml:/)?/.*/data/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
+_CODE_ID = re.compile(r".*/codes/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", re.IGNORECASE)
+REGISTRY_ASSET_ID = re.compile(
+    r"azureml://registries/(?P<registry>[^/]+)/(?P<kind>[^/]+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+    re.IGNORECASE,
+)
 _BLOB = re.compile(r"https://[^/]+/(?:[^/]+\.blob\.[^/]+/)?(?P<container>[^/]+)/(?P<path>[^?]*)")
 _HTTPS = re.compile(r"https://[^/]+/(?:[^/]+/)?(?P<container>azureml-blobstore-[^/]+)/(?P<path>[^?]*)")
 
@@ -56,6 +61,20 @@ def data_path(cloud: Cloud, workspace: Workspace, uri: str) -> str:
     if match is None:
         raise user_error(f"The data '{uri}' cannot be resolved.")
     return blob_path(_data_uri(cloud, workspace, match["name"], match["version"]))
+
+
+def code_place(cloud: Cloud, workspace: Workspace, identifier: str) -> tuple[str, str]:
+    """Find the blobs of uploaded code by its id: their container, and the path below it.
+
+    Raises:
+        RefusalError: 400, there is no such code.
+    """
+    match = _CODE_ID.fullmatch(identifier)
+    found = match and cloud.store.get(*workspace.key, "codes", match["name"], "versions", match["version"])
+    if not found:
+        raise user_error(f"The code '{identifier}' does not exist.")
+    uri = str(found["properties"]["codeUri"])
+    return place_of(uri) if _BLOB.fullmatch(uri) else (workspace.container, blob_path(uri))
 
 
 def _data_uri(cloud: Cloud, workspace: Workspace, name: str, version: str | None) -> str:

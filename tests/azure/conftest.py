@@ -5,6 +5,7 @@ Elsewhere the SDKs are not installed, and nothing of this folder is collected.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import itertools
 import os
@@ -123,9 +124,15 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def emulator(root: Path, open_environment: dict[str, str]) -> Iterator[Emulator]:
     """The one emulator, and this process pointed to it."""
-    script = install_azurite(root / ".cache", open_environment)
     light = root / ".venv" / "bin" / "python"  # without the SDKs, flows load in half the time
-    python = str(light if light.exists() else sys.executable)
+    with running_emulator(root, open_environment, str(light if light.exists() else sys.executable)) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def running_emulator(root: Path, env: Mapping[str, str], python: str) -> Iterator[Emulator]:
+    """Run an emulator, with this process pointed to it, for the length of a `with` block."""
+    script = install_azurite(root / ".cache", env)
     before = dict(os.environ)
     with Emulator(azurite=script, settings=SETTINGS, certificates=CERTIFICATES, python=python) as running:
         os.environ.update({**running.environment(), **quiet(HOME)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from llmops.emulator.emulator import Emulator
 from llmops.engine.standin.process import StandInProcess
-from tests.azure.conftest import Requests, unique
+from tests.azure.conftest import Requests, running_emulator, unique
 from tests.azure.workbench import Workbench, make_workbench
 from tests.backends.packages import llm_flow
 
@@ -23,6 +24,13 @@ NO_IDENTITY = "this job has no identity to read the workspace's connections as"
 
 
 @pytest.fixture(scope="module")
+def emulator(root: Path, open_environment: dict[str, str]) -> Iterator[Emulator]:
+    """Jobs in a Python that has `azure-identity`, as their environment on Azure has it."""
+    with running_emulator(root, open_environment, sys.executable) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def model() -> Iterator[StandInProcess]:
     with StandInProcess() as process:
         yield process
@@ -32,8 +40,9 @@ def model() -> Iterator[StandInProcess]:
 def bench(emulator: Emulator, settings: Callable[..., None], model: StandInProcess, tmp_path: Path) -> Workbench:
     """A project whose flow asks the model of the workspace's connection."""
     del emulator
-    configs, secrets = {"base_url": model.base_url}, {"api_key": KEY}
-    settings(connections={"model": {"type": "open_ai", "configs": configs, "secrets": secrets}})
+    configs, secrets, metadata = {"base_url": model.base_url}, {"api_key": KEY}, {"llmops.stand_in": "true"}
+    connection = {"type": "open_ai", "configs": configs, "secrets": secrets, "metadata": metadata}
+    settings(connections={"model": connection})
     bench = make_workbench(tmp_path / "project", unique("jobs"))
     llm_flow(bench.root)
     bench.write("run.yml", RUN)
@@ -43,9 +52,10 @@ def bench(emulator: Emulator, settings: Callable[..., None], model: StandInProce
 
 
 def run(bench: Workbench, more: str = "") -> tuple[int, str]:
+    """Run in jobs; return the exit code, and all that was said."""
     bench.environment(runs=f"compute: job{more}", more="connections: {model: {type: workspace}}\n")
     answer = bench.call("run", "--file", "run.yml", "--environment", "dev")
-    return answer.code, answer.err
+    return answer.code, answer.out + answer.err
 
 
 @pytest.mark.parametrize(
@@ -55,7 +65,8 @@ def run(bench: Workbench, more: str = "") -> tuple[int, str]:
 def test_a_job_reaches_the_model_with_a_key_that_was_not_sent_along(
     bench: Workbench, model: StandInProcess, requests: Requests, more: str, sent: str
 ) -> None:
-    assert run(bench, more)[0] == 0
+    code, said = run(bench, more)
+    assert (code, "(stand-in model, not a real model)" in said) == (0, True), said
     assert model.stats().calls == 2
     (submitted,) = requests.all("PUT", "/jobs/")
     assert submitted.body and f'"identityType": "{sent}"' in submitted.body

@@ -5,7 +5,6 @@ Source: `azure.ai.ml._utils._registry_utils` and `_restclient.v2021_10_01_datapl
 
 from __future__ import annotations
 
-import re
 import time
 import uuid
 from typing import Any
@@ -14,16 +13,12 @@ from llmops.emulator.arm.assets import PATHS, keep_version, kind_of, require_sam
 from llmops.emulator.blobs import sign_container
 from llmops.emulator.cloud import Call
 from llmops.emulator.errors import RefusalError, not_found, user_error
-from llmops.emulator.locations import place_of
+from llmops.emulator.locations import REGISTRY_ASSET_ID, place_of
 from llmops.emulator.store import Document
 from llmops.emulator.tokens import TENANT
 from llmops.emulator.wire import Response, json_response
 
 KINDS = ("models", "data")
-_ASSET_ID = re.compile(
-    r"azureml://registries/(?P<registry>[^/]+)/(?P<kind>[^/]+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
-    re.IGNORECASE,
-)
 
 
 def discover(call: Call) -> Response:
@@ -112,7 +107,7 @@ def result(call: Call) -> Response:
 
 
 def _kind_of_asset(call: Call, asked: Document) -> str:
-    match = _ASSET_ID.fullmatch(str(asked.get("assetId")))
+    match = REGISTRY_ASSET_ID.fullmatch(str(asked.get("assetId")))
     named = (call.home.name, call.names["name"], call.names["version"])
     if match is None or (match["registry"], match["name"], match["version"]) != named or match["kind"] not in KINDS:
         raise user_error(f"'{asked.get('assetId')}' is not the id of a model or of data that this address is for.")

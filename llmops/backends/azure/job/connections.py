@@ -34,16 +34,23 @@ def fetch_connections(task: JobTask, names: Sequence[str]) -> Mapping[str, Resol
     """Ask the workspace for connections, secrets included.
 
     Raises:
-        BackendError: there is no identity here, it may not read them, or there is none of that name.
+        BackendError: there is no identity here, or nothing to ask for one with; it may not read them; or there is none
+            of that name.
     """
     token = _submitters_token(task) if os.environ.get("OBO_ENDPOINT") else _computes_token(task)
     return {name: _resolve(name, _ask(task, name, token)) for name in names}
 
 
 def _computes_token(task: JobTask) -> str:
-    from azure.core.exceptions import AzureError
-    from azure.identity import ManagedIdentityCredential
-
+    try:
+        from azure.core.exceptions import AzureError
+        from azure.identity import ManagedIdentityCredential
+    except ImportError as error:
+        raise BackendError.of(
+            "the job's environment lacks the package azure-identity",
+            found=str(error),
+            fix="Add it to the environment that `azure.runs.jobs.environment` names.",
+        ) from error
     try:
         credential = ManagedIdentityCredential(client_id=os.environ.get("DEFAULT_IDENTITY_CLIENT_ID"))
         return str(credential.get_token(f"{task.resource_manager}/.default").token)
