@@ -58,6 +58,7 @@ class Line:
         tokens: `prompt`, `completion`, `total` as the model reported them; empty when unknown.
         cost_usd: what these tokens cost by the configured prices, paid now or before; None when that is not known.
         aggregation_inputs: what aggregation nodes need of this line, opaque.
+        stand_in: whether the stand-in model, which is no real model, answered one of its calls, now or before.
     """
 
     row: int
@@ -70,6 +71,7 @@ class Line:
     tokens: Mapping[str, int] = dataclasses.field(default_factory=dict)
     cost_usd: float | None = None
     aggregation_inputs: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stand_in: bool = False
 
 
 def line_from_json(text: str) -> Line:

@@ -16,6 +16,7 @@ class LineCounts:
         self.completed = self.failed = self.unmeasured = 0
         self.tokens: dict[str, int] = {}
         self.misses: list[str] = []
+        self.stand_in = False
         self.durations_s = array("d")
         self._usd = 0.0
         self._priced = self._unpriced = 0
@@ -28,6 +29,7 @@ class LineCounts:
             self.tokens[name] = self.tokens.get(name, 0) + number
         if line.status != "unmeasured":
             self.durations_s.append(line.duration_s)
+        self.stand_in = self.stand_in or line.stand_in
         self._usd += line.cost_usd or 0.0
         self._priced += line.cost_usd is not None
         self._unpriced += line.cost_usd is None and bool(line.tokens)

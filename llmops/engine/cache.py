@@ -35,6 +35,7 @@ class StoredLine:
     tokens: Mapping[str, int]
     aggregation_inputs: Mapping[str, Any]
     cost_usd: float | None = None
+    stand_in: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -101,7 +102,8 @@ class LineCache:
 
 
 def _pack(line: StoredLine) -> bytes:
-    body = [line.status, line.outputs, line.error, line.duration_s, line.tokens, line.aggregation_inputs, line.cost_usd]
+    body = [line.status, line.outputs, line.error, line.duration_s, line.tokens, line.aggregation_inputs]
+    body += [line.cost_usd, line.stand_in]
     return zlib.compress(
         json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass"), 1
     )
@@ -117,4 +119,5 @@ def _unpack(value: bytes) -> StoredLine:
         tokens=tokens,
         aggregation_inputs=aggregation_inputs,
         cost_usd=more[0] if more else None,
+        stand_in=more[1] if more[1:] else False,
     )

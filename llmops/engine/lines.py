@@ -205,6 +205,7 @@ def _stored(answer: Mapping[str, Any], use: LineUse) -> StoredLine:
         duration_s=answer["duration_s"],
         tokens=use.tokens,
         cost_usd=use.cost_usd,
+        stand_in=use.stand_in,
         aggregation_inputs={} if use.refusal else answer.get("aggregation_inputs") or {},
     )
 

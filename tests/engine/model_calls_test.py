@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llmops.engine.standin.process import StandInProcess
+from tests.conformance.echo import serve_echo
 from tests.projects import TinyProject, make_project
 
 TWO_NODES = """\
@@ -116,6 +117,20 @@ def test_a_run_from_the_cache_still_knows_what_it_cost(project: TinyProject, env
     again = run(project, env=env)
     assert again["cached"] == ROWS
     assert (again["tokens"], again["cost_usd"]) == (first["tokens"], first["cost_usd"])
+
+
+def test_the_stand_in_is_called_one_whatever_the_type_of_its_connection(
+    project: TinyProject, env: dict[str, str]
+) -> None:
+    first = run(project, env=env)
+    again = run(project, env=env)
+    assert (first["stand_in"], again["stand_in"], again["cached"]) == (True, True, ROWS)
+
+
+def test_another_model_is_not_called_the_stand_in(project: TinyProject, env: dict[str, str]) -> None:
+    with serve_echo() as address:
+        record = run(project, env={**env, "MY_URL": f"{address}/first"})
+    assert (record["completed"], record["stand_in"]) == (ROWS, False)
 
 
 def test_an_estimate_calls_nobody_and_says_how_it_knows(

@@ -307,7 +307,7 @@ class Tries:
             remote=[remote.name for remote in self._tries],
             link=link_of(last),
             status="",
-            stand_in=any(map(is_stand_in, self._tries)),
+            stand_in=counts.stand_in or any(map(is_stand_in, self._tries)),
         )
         self.runs.recorded.write(record)
         self.runs.pending.forget(work.id)

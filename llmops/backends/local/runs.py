@@ -486,7 +486,7 @@ class _Job:
             cost_usd=counts.cost_usd,
             latency_s=summarize_latency(counts.durations_s),
             model_calls=self._model_calls(),
-            stand_in=reach_stand_in(request.connections),
+            stand_in=counts.stand_in or reach_stand_in(request.connections),
             versions=self._loaded.runner.versions if self._loaded else {},
             target=self._target.id if self._target else None,
             metrics=metrics,
@@ -522,6 +522,7 @@ def _as_line(planned: PlannedLine, stored: StoredLine) -> Line:
         duration_s=stored.duration_s,
         tokens=stored.tokens,
         cost_usd=stored.cost_usd,
+        stand_in=stored.stand_in,
         aggregation_inputs=stored.aggregation_inputs,
     )
 

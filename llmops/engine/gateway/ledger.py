@@ -29,6 +29,7 @@ class Entry:
         usage: None when the answer did not say.
         usd: price of the answer, whether or not it was paid this time; None when it is not known.
         reason, message: why a call was refused: a class name and a sentence.
+        stand_in: whether the stand-in model answered.
     """
 
     run: str
@@ -38,6 +39,7 @@ class Entry:
     usd: float | None = None
     reason: str = ""
     message: str = ""
+    stand_in: bool = False
 
 
 class LedgerWriter:
@@ -48,7 +50,16 @@ class LedgerWriter:
 
     def write(self, entry: Entry) -> None:
         """Append one entry."""
-        fields = [entry.run, entry.line, entry.origin, entry.usage, entry.usd, entry.reason, entry.message]
+        fields = [
+            entry.run,
+            entry.line,
+            entry.origin,
+            entry.usage,
+            entry.usd,
+            entry.reason,
+            entry.message,
+            entry.stand_in,
+        ]
         data = memoryview(json.dumps(fields).encode() + b"\n")
         while data:
             data = data[os.write(self._descriptor, data) :]
@@ -68,5 +79,5 @@ class LedgerReader:
             self._offset += len(chunk)
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             for line in lines:
-                run, line_id, origin, usage, usd, reason, message = json.loads(line)
-                yield Entry(run, line_id, origin, Usage(*usage) if usage else None, usd, reason, message)
+                run, line_id, origin, usage, *rest = json.loads(line)
+                yield Entry(run, line_id, origin, Usage(*usage) if usage else None, *rest)

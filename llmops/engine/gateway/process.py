@@ -35,11 +35,13 @@ class LineUse(NamedTuple):
         tokens: `prompt`, `completion`, `total`; empty when no answer said.
         cost_usd: None when a price or a usage is not known.
         refusal: why one of them got no answer; the line is then not measured, whatever the flow made of it.
+        stand_in: whether the stand-in model answered one of them.
     """
 
     tokens: Mapping[str, int]
     cost_usd: float | None
     refusal: LineError | None
+    stand_in: bool = False
 
 
 NO_USE = LineUse({}, None, None)
@@ -55,11 +57,13 @@ class _Tally:
     counted: int = 0
     unpriced: int = 0
     refusal: LineError | None = None
+    stand_in: bool = False
 
     def add(self, entry: Entry) -> None:
         if entry.origin == "refused":
             self.refusal = self.refusal or LineError(type=entry.reason, message=entry.message)
             return
+        self.stand_in = self.stand_in or entry.stand_in
         if entry.usage is not None:
             self.prompt += entry.usage.prompt
             self.completion += entry.usage.completion
@@ -110,11 +114,14 @@ class Account:
     def settle(self, line: str) -> LineUse:
         """Return what a line used, once it is done.
 
-        A refused call that names no line may have been any line's, so from then on every line counts as refused.
+        A call that names no line may have been any line's: from then on every line counts as refused, or as answered by
+        the stand-in, when such a call was.
         """
         self.gateway.read_ledger()
         tally = self._lines.pop(line, None) or _Tally()
-        return LineUse(tally.tokens, tally.cost_usd, tally.refusal or self._unknown_line.refusal)
+        unknown = self._unknown_line
+        refusal, stand_in = tally.refusal or unknown.refusal, tally.stand_in or unknown.stand_in
+        return LineUse(tally.tokens, tally.cost_usd, refusal, stand_in)
 
     def summary(self) -> ModelCalls:
         """Return the counts of the run; asks the gateway what it settled at."""

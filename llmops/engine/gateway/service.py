@@ -236,7 +236,7 @@ class ModelService:
             guessed = (len(call.body) + len(answer.body)) // _BYTES_PER_TOKEN
             self._spent_tokens += answer.usage.total if answer.usage else guessed
             self._spent_usd += usd if usd is not None else cost_usd(price, 0, guessed) if price else 0.0
-        self._ledger.write(Entry(run.token, call.line, origin, answer.usage, usd))
+        self._ledger.write(Entry(run.token, call.line, origin, answer.usage, usd, stand_in=answer.stand_in))
 
     def _check_budget(self, call: ModelCall) -> None:
         budget = self._settings.budget
