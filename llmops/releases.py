@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+from llmops.flows.model import source_of
 from llmops.records import FlowRef, Record
 
 EvidenceKind = Literal["verdict", "approval"]
@@ -82,10 +82,7 @@ class Manifest(Record):
     @property
     def source(self) -> str:
         """The flow as `read_flow_in` finds it below `project`."""
-        if self.flow_kind != "callable":
-            return posixpath.join(self.flow.path, self.definition)
-        name = self.entry.partition(":")[2]
-        return f"{posixpath.join(self.flow.path, self.definition)}:{name}" if self.definition else self.entry
+        return source_of(self.flow_kind, self.flow.path, self.definition, self.entry)
 
 
 @dataclass(frozen=True, kw_only=True)

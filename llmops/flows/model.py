@@ -106,3 +106,15 @@ class Flow:
     def file(self) -> str:
         """The definition's path, relative to the project folder."""
         return posixpath.join(self.path, self.definition)
+
+    @property
+    def source(self) -> str:
+        """What `read_flow_in` finds the flow by."""
+        return source_of(self.kind, self.path, self.definition, self.entry)
+
+
+def source_of(kind: str, path: str, definition: str, entry: str) -> str:
+    """Return what `read_flow_in` finds a flow by; for the arguments see `Flow`."""
+    if kind == "callable":
+        return f"{posixpath.join(path, definition)}:{entry.partition(':')[2]}" if definition else entry
+    return posixpath.join(path, definition)

@@ -70,6 +70,13 @@ def test_a_plain_python_flow_runs_in_a_job(bench: Workbench) -> None:
     assert (code, verdict["outcome"]) == (0, "pass")
 
 
+def test_a_function_that_is_named_by_its_file_runs_in_a_job(bench: Workbench) -> None:
+    bench.write("flows/plain/main.py", "def answer(question: str) -> dict:\n    return {'answer': question[::-1]}\n")
+    bench.replace("config/experiments/tiny.yaml", "flow: flows/answer\n", "flow: flows/plain/main.py:answer\n")
+    code, verdict = bench.check_on_azure("tiny")
+    assert (code, verdict["outcome"]) == (0, "pass")
+
+
 def test_prompt_flow_itself_does_not_run_plain_python(bench: Workbench) -> None:
     bench.write("plain.py", "def answer(question: str) -> dict:\n    return {'answer': question}\n")
     bench.replace("config/experiments/tiny.yaml", "flow: flows/answer\n", "flow: plain:answer\n")

@@ -224,7 +224,7 @@ class JobRuns:
             write_stream(shard_file(bundle, shard), texts)
         task = JobTask(
             flow=source.ref,
-            source=source.flow.file if source.flow.definition else source.flow.entry,
+            source=source.flow.source,
             project=source.tree.prefix,
             experiment=request.experiment,
             environment=request.environment,
