@@ -97,7 +97,6 @@ class Cloud:
 
     Attributes:
         python: interpreter in which flows run.
-        job_environment: given when it is known where the emulator listens.
         folder: for files that this process needs: downloaded models, logs.
         settings: replaced as a whole when they change.
     """
@@ -105,6 +104,7 @@ class Cloud:
     settings: Settings
     store: Store
     tokens: TokenService
+    job_environment: JobEnvironment
     faults: FaultRules
     journal: Journal
     blobs: Blobs
@@ -117,7 +117,6 @@ class Cloud:
     hosting: Hosting = field(init=False)
     runs: Runs = field(init=False)
     jobs: Jobs = field(init=False)
-    job_environment: JobEnvironment = field(init=False)
 
     def __post_init__(self) -> None:
         self.hosting = Hosting(self)

@@ -44,7 +44,7 @@ class ControlPage:
             ("DELETE", "faults"): lambda _: cloud.faults.remove(),
             ("GET", "settings"): lambda _: self._settings(),
             ("PATCH", "settings"): self._change_settings,
-            ("GET", "identity"): self._token,
+            ("GET", "identity"): cloud.job_environment.answer,
             ("GET", "metadata"): lambda _: _refuse_identity(),
         }
 
@@ -67,9 +67,6 @@ class ControlPage:
 
     def _add_faults(self, request: Request) -> Any:
         return [self._cloud.faults.add(fault) for fault in read_faults(request.json(), "faults")]
-
-    def _token(self, request: Request) -> Any:
-        return self._cloud.job_environment.answer(request)
 
     def _settings(self) -> Any:
         settings = dataclasses.asdict(self._cloud.settings)

@@ -93,17 +93,17 @@ class Emulator:
         containers = Containers(clean_environment(os.environ))
         self._open.callback(containers.close)
         interpreter = str(Path(python).absolute())
+        tokens = TokenService(lifetime_s=settings.token_s)
+        jobs = JobEnvironment(tokens=tokens, authority=self.certificates.authority, clean=containers.environ)
         self.cloud = _cloud(
-            settings, Blobs(blob_service), containers, self.folder, interpreter, keep=folder is not None
+            settings, Blobs(blob_service), containers, jobs, self.folder, interpreter, keep=folder is not None
         )
         self._open.callback(self.cloud.hosting.close)
         self._open.callback(self.cloud.operations.cancel_all)
         self._open.callback(self.cloud.runs.close)
         self._open.callback(self.cloud.jobs.close)
         self._server = _server(self.cloud, self.certificates, port)
-        self.cloud.job_environment = JobEnvironment(
-            tokens=self.cloud.tokens, url=self.url, authority=self.certificates.authority, clean=containers.environ
-        )
+        self.cloud.job_environment.url = self.url
         self._server.start()
         self._open.callback(self._server.close)
 
@@ -143,11 +143,21 @@ def _account(folder: Path) -> Account:
     return Account(name=ACCOUNT, key=file.read_text(encoding="ascii"))
 
 
-def _cloud(settings: Settings, blobs: Blobs, containers: Containers, folder: Path, python: str, *, keep: bool) -> Cloud:
+def _cloud(
+    settings: Settings,
+    blobs: Blobs,
+    containers: Containers,
+    jobs: JobEnvironment,
+    folder: Path,
+    python: str,
+    *,
+    keep: bool,
+) -> Cloud:
     return Cloud(
         settings=settings,
         store=Store(folder / "state.json" if keep else None),
-        tokens=TokenService(lifetime_s=settings.token_s),
+        tokens=jobs.tokens,
+        job_environment=jobs,
         faults=FaultRules(),
         journal=Journal(),
         blobs=blobs,
@@ -163,6 +173,7 @@ def _server(cloud: Cloud, certificates: Certificates, port: int) -> EmulatorServ
         port=port,
         context=certificates.server_context(),
         is_known=lambda host: service_of(host) is not None,
+        may_leave=cloud.job_environment.may_leave,
         answer=Service(cloud).answer,
         control=ControlPage(cloud).answer,
         journal=cloud.journal,

@@ -6,15 +6,17 @@ Source: `azure.identity._credentials.azure_ml`, `azure.identity._credentials.imd
 
 from __future__ import annotations
 
+import base64
 import hmac
 import secrets
 import ssl
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+import certifi
 
 from llmops.emulator.errors import RefusalError
 from llmops.emulator.tokens import CLIENT, TENANT, TokenService
@@ -30,25 +32,33 @@ class JobEnvironment:
     """The variables of jobs, and the endpoint that these name.
 
     Attributes:
-        url: of the emulator.
+        url: of the emulator; empty until it listens.
         authority: certificate of the emulator's hosts.
         clean: what containers start with.
     """
 
     tokens: TokenService
-    url: str
     authority: Path
     clean: Mapping[str, str]
+    url: str = ""
     _secret: str = field(default_factory=lambda: secrets.token_hex(16))
 
-    def variables(self, identity: Mapping[str, Any] | None, connections: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    def variables(self, identity: Mapping[str, Any] | None) -> dict[str, str]:
         """Build the variables of one job.
 
         Args:
             identity: as the job was submitted with; without one it has no tokens.
-            connections: of the workspace; the job reaches their hosts, this machine, and Azure through the emulator.
         """
-        return {**self._identity(identity or {}), **self._network(connections)}
+        return {**self._identity(identity or {}), **self._network()}
+
+    def may_leave(self, authorization: str) -> bool:
+        """Tell whether a request to the proxy is that of a job, which reaches other hosts as this machine does."""
+        ours = b"Basic " + base64.b64encode(self._account.encode())
+        return hmac.compare_digest(authorization.encode(), ours)
+
+    @property
+    def _account(self) -> str:
+        return f"job:{self._secret}"
 
     def _identity(self, identity: Mapping[str, Any]) -> dict[str, str]:
         kind = str(identity.get("identityType", "AMLToken")).lower()
@@ -61,22 +71,22 @@ class JobEnvironment:
         # Whoever asks the metadata service of the machine all the same is answered here and not by the network.
         return {"AZURE_POD_IDENTITY_AUTHORITY_HOST": self.url}
 
-    def _network(self, connections: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-        addresses = [str(text) for one in connections for text in one["configs"].values()]
-        hosts = {urlsplit(address).hostname or "" for address in addresses if "://" in address}
+    def _network(self) -> dict[str, str]:
         given = self.clean.get("no_proxy") or self.clean.get("NO_PROXY") or ""
-        direct = ",".join(filter(None, [_HERE, given, *sorted(hosts)]))
+        proxies = {
+            "HTTPS_PROXY": self.url.replace("://", f"://{self._account}@"),
+            "NO_PROXY": ",".join(filter(None, [_HERE, given])),
+        }
         trust = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(self._authorities()))
-        proxies = {"HTTPS_PROXY": self.url, "NO_PROXY": direct}
         return {**trust, **proxies, **{name.lower(): value for name, value in proxies.items()}}
 
     def _authorities(self) -> Path:
         """Write the emulator's authority beside those that this machine trusts."""
-        known = self.clean.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile
         path = self.authority.with_name("authorities-of-jobs.pem")
         if not path.exists():
-            parts = [Path(known).read_bytes()] if known and Path(known).exists() else []
-            path.write_bytes(b"\n".join([*parts, self.authority.read_bytes()]))
+            given = [self.clean[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if name in self.clean]
+            known = given or [ssl.get_default_verify_paths().cafile or certifi.where()]
+            path.write_bytes(b"\n".join(Path(one).read_bytes() for one in (*dict.fromkeys(known), str(self.authority))))
         return path
 
     def answer(self, request: Request) -> dict[str, Any]:
@@ -86,7 +96,9 @@ class JobEnvironment:
             RefusalError: 401 for a wrong secret, 404 for an unknown address.
         """
         who = request.path.rpartition("/")[2]
-        if who == "compute" and not hmac.compare_digest(request.headers.get("secret", ""), self._secret):
+        if who == "compute" and not hmac.compare_digest(
+            request.headers.get("secret", "").encode(), self._secret.encode()
+        ):
             raise RefusalError(401, "Unauthorized", "The secret is not that of this compute.")
         if who not in {"compute", "submitter"}:
             raise RefusalError(404, "NotFound", f"No such identity: {who}")

@@ -185,9 +185,7 @@ class _Job:
         }
         given = {name: str(value) for name, value in (asked.get("environmentVariables") or {}).items()}
         clean = self.cloud.containers.environ
-        found = self.cloud.job_environment.variables(
-            asked.get("identity"), self.cloud.connections_of(self.workspace.guid)
-        )
+        found = self.cloud.job_environment.variables(asked.get("identity"))
         path = os.pathsep.join(filter(None, [str(Path(self.cloud.python).parent), clean.get("PATH")]))
         return {**clean, **found, **place, **given, "PATH": path}
 

@@ -2,7 +2,7 @@
 
 A connection that begins with a TLS handshake is served at once (a client that was pointed here directly); `CONNECT`
 to a host on the list is answered and then served likewise, with no second connection in between; any other host is
-refused and recorded. Plain requests go to the control page.
+refused and recorded, unless it is a job that asks for it. Plain requests go to the control page.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from http import HTTPStatus
 from typing import Any
 
 from llmops.emulator.journal import Journal
+from llmops.emulator.tunnel import join, open_tunnel
 from llmops.emulator.wire import DropConnectionError, Request, Response
 
 _TLS_HANDSHAKE = 22
 _IDLE_S = 3600.0
 _HANDSHAKE_S = 30.0
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
 
 Answer = Callable[[Request], Response]
@@ -36,6 +38,7 @@ class EmulatorServer(http.server.ThreadingHTTPServer):
         port: 0 picks a free one.
         context: TLS of the emulated hosts.
         is_known: tells whether a host is on the allow list.
+        may_leave: tells by the value of `Proxy-Authorization` whether who asks may reach other hosts too.
         answer: the emulated services.
         control: the control page.
         journal: numbers the requests and records what is refused.
@@ -51,6 +54,7 @@ class EmulatorServer(http.server.ThreadingHTTPServer):
         port: int,
         context: ssl.SSLContext,
         is_known: Callable[[str], bool],
+        may_leave: Callable[[str], bool],
         answer: Answer,
         control: Answer,
         journal: Journal,
@@ -58,6 +62,7 @@ class EmulatorServer(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _PlainHandler)
         self.context = context
         self.is_known = is_known
+        self.may_leave = may_leave
         self.answer = answer
         self.control = control
         self.journal = journal
@@ -204,13 +209,27 @@ class _PlainHandler(_Handler):
             self._refuse()
 
     def _connect(self) -> None:
-        host = self.path.rpartition(":")[0].lower()
+        host, _, port = self.path.lower().rpartition(":")
         if not self.server.is_known(host):
-            self._refuse()
+            if self.server.may_leave(self.headers.get("Proxy-Authorization") or ""):
+                self._leave(host, int(port))
+            else:
+                self._refuse()
             return
         self.close_connection = True
-        self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        self.wfile.write(_ESTABLISHED)
         serve_tls(self.connection, self.client_address, self.server)
+
+    def _leave(self, host: str, port: int) -> None:
+        self.close_connection = True
+        try:
+            there = open_tunnel(host, port)
+        except OSError as error:
+            self.send(Response(status=502, headers={"Connection": "close"}, body=f"{error}\n".encode()))
+            return
+        with there:
+            self.wfile.write(_ESTABLISHED)
+            join(self.connection, there)
 
     def _refuse(self) -> None:
         self.server.journal.refuse(self.command, self.path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -36,7 +38,7 @@ def ask(made: JobEnvironment, address: str, **headers: str) -> dict[str, Any]:
 
 
 def test_the_computes_identity_is_asked_for_with_its_secret(made: JobEnvironment) -> None:
-    found = made.variables({"identityType": "Managed"}, [])
+    found = made.variables({"identityType": "Managed"})
     token = ask(made, found["MSI_ENDPOINT"], secret=found["MSI_SECRET"])["access_token"]
     assert (decode(token)["appid"], decode(token)["aud"]) == (COMPUTE, ARM)
     for headers in ({}, {"secret": "guessed"}):
@@ -46,24 +48,25 @@ def test_the_computes_identity_is_asked_for_with_its_secret(made: JobEnvironment
 
 
 def test_who_submits_a_job_can_lend_it_their_identity(made: JobEnvironment) -> None:
-    found = made.variables({"identityType": "UserIdentity"}, [])
+    found = made.variables({"identityType": "UserIdentity"})
     assert decode(ask(made, found["OBO_ENDPOINT"])["access_token"])["appid"] == CLIENT
 
 
 def test_a_job_without_an_identity_asks_no_metadata_service_of_the_network(made: JobEnvironment) -> None:
-    found = made.variables(None, [])
+    found = made.variables(None)
     assert found["AZURE_POD_IDENTITY_AUTHORITY_HOST"] == made.url
     assert not {"MSI_ENDPOINT", "OBO_ENDPOINT"} & set(found)
     with pytest.raises(RefusalError):
         ask(made, f"{made.url}/identity/anybody")
 
 
-def test_a_job_reaches_its_models_and_azure_through_the_emulator(made: JobEnvironment) -> None:
-    connections = [
-        {"configs": {"api_base": "https://models.example/openai", "api_version": "1"}},
-        {"configs": {"region": "north"}},
-    ]
-    found = made.variables(None, connections)
-    assert (found["HTTPS_PROXY"], found["https_proxy"]) == (made.url, made.url)
-    assert found["no_proxy"].split(",") == ["127.0.0.1", "localhost", "intranet.example", "models.example"]
+def test_a_job_reaches_azure_through_the_emulator_and_the_rest_as_this_machine_does(made: JobEnvironment) -> None:
+    found = made.variables(None)
+    assert found["no_proxy"].split(",") == ["127.0.0.1", "localhost", "intranet.example"]
     assert Path(found["SSL_CERT_FILE"]).read_text().splitlines() == ["ours", "the emulator's"]
+    proxy = urlsplit(found["HTTPS_PROXY"])
+    assert f"http://{proxy.hostname}:{proxy.port}" == made.url
+    account = base64.b64encode(f"{proxy.username}:{proxy.password}".encode()).decode()
+    assert made.may_leave(f"Basic {account}")
+    assert not made.may_leave("")
+    assert not made.may_leave("Basic am9iOmd1ZXNzZWQ=")
