@@ -30,6 +30,7 @@ from llmops.config.document import read_document
 from llmops.config.load import ENVIRONMENTS, EXPERIMENTS
 from llmops.errors import ExitCode, Problem, UsageError
 from llmops.flows.lint.repository import fixes_line_endings
+from llmops.flows.model import needs_llm_tool
 from llmops.flows.tree import WorkingTree
 
 CHECKLIST = "config/cloud-checklist.md"
@@ -128,7 +129,9 @@ def make_plan(root: Path, wishes: Wishes, env: Mapping[str, str]) -> Plan:
         pipelines, note = _pipelines(root, wishes, [file.path for file in files])
         files += pipelines
         notes += note
-    return Plan(files=files, notes=notes, problems=problems, needs_setup=any(map(_needs_llm_tool, flows)))
+    return Plan(
+        files=files, notes=notes, problems=problems, needs_setup=any(needs_llm_tool(item.flow) for item in flows)
+    )
 
 
 def _ask_for(wishes: Wishes, ask: Ask) -> Wishes:
@@ -229,14 +232,6 @@ def _describe(
         names = ", ".join(evaluator_name(evaluators[path]) for path in chosen)
         notes.append(f"{item.path}: no evaluator ({names}) is known to report {', '.join(unknown)}")
     return notes
-
-
-def _needs_llm_tool(item: FoundFlow) -> bool:
-    bodies = [body for body in item.flow.data.get("nodes") or [] if isinstance(body, dict)]
-    for variants in (item.flow.data.get("node_variants") or {}).values():
-        choices = (variants.get("variants") or {}).values() if isinstance(variants, dict) else ()
-        bodies += [choice["node"] for choice in choices if isinstance(choice, dict) and "node" in choice]
-    return any(body.get("type") in ("llm", "prompt") for body in bodies)
 
 
 def _apply(root: Path, file: File, *, force: bool) -> Done:

@@ -118,3 +118,12 @@ def source_of(kind: str, path: str, definition: str, entry: str) -> str:
     if kind == "callable":
         return f"{posixpath.join(path, definition)}:{entry.partition(':')[2]}" if definition else entry
     return posixpath.join(path, definition)
+
+
+def needs_llm_tool(flow: Flow) -> bool:
+    """Tell whether a node of any variant is of a type that the package promptflow-tools holds."""
+    bodies = [body for body in flow.data.get("nodes") or [] if isinstance(body, Mapping)]
+    for variants in (flow.data.get("node_variants") or {}).values():
+        choices = (variants.get("variants") or {}).values() if isinstance(variants, Mapping) else ()
+        bodies += [choice["node"] for choice in choices if isinstance(choice, Mapping) and "node" in choice]
+    return any(body.get("type") in ("llm", "prompt") for body in bodies)

@@ -12,6 +12,7 @@ import pytest
 from llmops.emulator.emulator import Emulator
 from tests.azure.conftest import Requests, unique
 from tests.azure.workbench import Workbench, make_workbench
+from tests.backends.packages import llm_flow
 
 
 @pytest.fixture
@@ -75,6 +76,16 @@ def test_a_function_that_is_named_by_its_file_runs_in_a_job(bench: Workbench) ->
     bench.replace("config/experiments/tiny.yaml", "flow: flows/answer\n", "flow: flows/plain/main.py:answer\n")
     code, verdict = bench.check_on_azure("tiny")
     assert (code, verdict["outcome"]) == (0, "pass")
+
+
+def test_a_job_has_the_package_with_the_llm_tool_where_the_flow_needs_it(bench: Workbench, requests: Requests) -> None:
+    llm_flow(bench.root)
+    bench.write("run.yml", 'flow: flows/summary\ndata: rows.jsonl\ncolumn_mapping: {text: "${data.question}"}\n')
+    bench.environment(runs="compute: job", more="connections: {model: {type: stand_in}}\n")
+    for arguments in (("--file", "run.yml"), ("tiny",)):
+        assert bench.call("run", *arguments, "--environment", "dev", "--detach").code == 0
+    made = [one.body for one in requests.all("PUT", "/environments/") if one.body]
+    assert sorted("promptflow-tools==" in body for body in made) == [False, True]
 
 
 def test_prompt_flow_itself_does_not_run_plain_python(bench: Workbench) -> None:

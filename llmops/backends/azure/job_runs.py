@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import importlib.resources
 import io
 import itertools
 import json
@@ -31,9 +32,11 @@ from llmops.backends.azure.session import AzureSession
 from llmops.backends.azure.shares import NO_LIMIT, add, divide, from_text, left_of, spent_of, to_text
 from llmops.backends.azure.uploads import upload
 from llmops.backends.azure.work import PREFIX, Outcome, Work, describe_with_tags
+from llmops.backends.protocols import RunRequest
 from llmops.config.model import Budget, Environment
 from llmops.errors import UsageError
 from llmops.flows.baseline import materialise
+from llmops.flows.model import Flow, needs_llm_tool
 from llmops.records import Line, RunRecord, line_from_json, read_record, write_record, write_stream
 
 if TYPE_CHECKING:
@@ -51,6 +54,24 @@ IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:latest"
 _ENDED = frozenset({"Completed", "Failed", "Canceled", "NotResponding"})
 _LOG = "user_logs/std_log.txt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Common:
+    """What all jobs of a try have in common.
+
+    Attributes:
+        name: of the try.
+        address: of the bundle.
+        identity: as the SDK has it; None for nobody.
+        flow: what runs.
+    """
+
+    name: str
+    address: str
+    tags: Mapping[str, str]
+    identity: Any
+    flow: Flow
 
 
 @dataclass(frozen=True)
@@ -99,20 +120,25 @@ class JobRuns:
         there = self._begun(name, shards)
         sizes = {shard: len(part) for shard, part in enumerate(_divide(todo, shards), 1) if shard not in there}
         given = dict(zip(sizes, divide(left_of(share, there.values()), list(sizes.values())), strict=True))
-        tags = {**describe_with_tags(work, self.env), SHARDS: str(shards)}
-        identity = self._identity(work)
+        assert work.request is not None
+        common = _Common(
+            name=name,
+            address=address,
+            tags={**describe_with_tags(work, self.env), SHARDS: str(shards)},
+            identity=self._identity(work.request),
+            flow=work.request.source.flow,
+        )
         for shard in sorted(given, reverse=True):
-            described = partial(self._describe, name, shard, address, tags, identity, given[shard])
+            described = partial(self._describe, common, shard, given[shard])
             there[shard] = self._start(_shard_name(name, shard), described, given[shard])
         return add(there.values())
 
-    def _identity(self, work: Work) -> Any:
+    def _identity(self, request: RunRequest) -> Any:
         """Return as whom the jobs ask for what they may, as the SDK says it; None for nobody."""
         from azure.ai.ml.entities import ManagedIdentityConfiguration, UserIdentityConfiguration
 
         wish = self.environment.azure.runs.jobs.identity
-        assert work.request is not None
-        if wish == "automatic" and any(one.type == "workspace" for one in work.request.connections.values()):
+        if wish == "automatic" and any(one.type == "workspace" for one in request.connections.values()):
             wish = "managed"
         if wish == "managed":
             return ManagedIdentityConfiguration()
@@ -240,26 +266,24 @@ class JobRuns:
         )
         write_record(bundle / TASK, task)
 
-    def _describe(
-        self, name: str, shard: int, address: str, tags: Mapping[str, str], identity: Any, share: Budget
-    ) -> Job:
+    def _describe(self, common: _Common, shard: int, share: Budget) -> Job:
         from azure.ai.ml import Input, Output, command
         from azure.ai.ml.entities import Environment as JobEnvironment
 
-        runs = self.environment.azure.runs
+        name, tags, runs = common.name, common.tags, self.environment.azure.runs
         more: dict[str, Any] = {"instance_type": runs.instance_type} if runs.instance_type else {}
-        environment: Any = runs.jobs.environment or JobEnvironment(image=IMAGE, conda_file=_packages())
+        environment: Any = runs.jobs.environment or JobEnvironment(image=IMAGE, conda_file=_packages(common.flow))
         unpack = f"python -m zipfile -e ${{{{inputs.bundle}}}}/{DRIVER} driver"
         text = to_text(share)
         start = f"python -m llmops.backends.azure.job ${{{{inputs.bundle}}}} {shard} ${{{{outputs.out}}}}"
         return command(
             name=_shard_name(name, shard),
             command=f"{unpack} && PYTHONPATH=driver {start} {text}".rstrip(),
-            inputs={"bundle": Input(type="uri_folder", path=address)},
+            inputs={"bundle": Input(type="uri_folder", path=common.address)},
             outputs={"out": Output(type="uri_folder", path=_place(name, shard))},
             environment=environment,
             compute=runs.jobs.cluster or None,
-            identity=identity,
+            identity=common.identity,
             display_name=f"{tags.get(f'{PREFIX}experiment', name)} shard {shard} of {tags[SHARDS]}",
             experiment_name=tags.get(f"{PREFIX}experiment") or "llmops",
             tags={**tags, **({SHARE: text} if text else {})},
@@ -374,12 +398,20 @@ def _shippable(connections: Mapping[str, str]) -> Mapping[str, str]:
     return connections
 
 
-def _packages() -> dict[str, Any]:
-    """Name the packages of the job's environment: what this driver runs on, in the same versions."""
+def _llm_tool_version() -> str:
+    lock = (importlib.resources.files("llmops.requirements") / "llm-tools.txt").read_text(encoding="utf-8")
+    return lock.partition("promptflow-tools==")[2].split()[0]
+
+
+def _packages(flow: Flow) -> dict[str, Any]:
+    """Name the packages of the job's environment: what this driver and the flow run on, in the same versions."""
     wanted = importlib.metadata.requires("llmops") or []
     names = [match[0] for text in wanted if ";" not in text and (match := _NAME.match(text))]
     found = {name: importlib.metadata.version(name) for name in names}
     pins = [f"{name}=={version}" for name, version in sorted(found.items())]
-    pip: dict[str, Any] = {"pip": [*pins, f"azure-identity=={importlib.metadata.version('azure-identity')}"]}
+    pins.append(f"azure-identity=={importlib.metadata.version('azure-identity')}")
+    if needs_llm_tool(flow):
+        pins.append(f"promptflow-tools=={_llm_tool_version()}")
+    pip: dict[str, Any] = {"pip": pins}
     python = f"python={sys.version_info.major}.{sys.version_info.minor}"
     return {"name": "llmops", "channels": ["conda-forge"], "dependencies": [python, "pip", pip]}
