@@ -14,6 +14,7 @@ import yaml
 from llmops.backends.local.serving.serving_process import ServingSpec
 from llmops.emulator.containers import Container
 from llmops.emulator.errors import RefusalError, not_found, user_error
+from llmops.emulator.injection import resolve
 from llmops.emulator.locations import REGISTRY_ASSET_ID, blob_path, code_place, place_of
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ class Hosting:
             self.cloud.blobs.download(*model_place(self.cloud, workspace, properties), folder)
         except FileNotFoundError as error:
             raise RefusalError(200, "ResourceNotReady", f"The model cannot be downloaded: {error}") from error
+        variables = resolve(properties.get("environmentVariables") or {}, self._connections(workspace))
+        properties = {**properties, "environmentVariables": variables}
         if code := (properties.get("codeConfiguration") or {}).get("codeId"):
             spec = self._scoring_script(workspace, properties, str(code), folder)
         else:
@@ -141,8 +144,8 @@ class Hosting:
             paths=[folder],
             python=self.cloud.python,
             connections=self._connections(workspace),
-            environment_variables=dict(properties.get("environmentVariables") or {}),
-            secrets=[text for one in self._connections(workspace).values() for text in one["secrets"].values()],
+            environment_variables=properties["environmentVariables"],
+            secrets=self._secrets(workspace),
         )
 
     def _scoring_script(self, workspace: Workspace, properties: Document, code: str, model: Path) -> ServingSpec:
@@ -160,8 +163,12 @@ class Hosting:
             entry=f"{_SCORING}:answer",
             paths=[folder / script.parent, folder],
             python=self.cloud.python,
-            environment_variables={**(properties.get("environmentVariables") or {}), "AZUREML_MODEL_DIR": str(model)},
+            environment_variables={**properties["environmentVariables"], "AZUREML_MODEL_DIR": str(model)},
+            secrets=self._secrets(workspace),
         )
+
+    def _secrets(self, workspace: Workspace) -> list[str]:
+        return [text for one in self._connections(workspace).values() for text in one["secrets"].values()]
 
     def _connections(self, workspace: Workspace) -> dict[str, Document]:
         return {connection["name"]: connection for connection in self.cloud.connections_of(workspace.guid)}

@@ -42,6 +42,7 @@ class JobEnvironment:
     clean: Mapping[str, str]
     url: str = ""
     _secret: str = field(default_factory=lambda: secrets.token_hex(16))
+    _has_authorities: bool = False
 
     def variables(self, identity: Mapping[str, Any] | None) -> dict[str, str]:
         """Build the variables of one job.
@@ -83,9 +84,10 @@ class JobEnvironment:
     def _authorities(self) -> Path:
         """Write the emulator's authority beside those that this machine trusts."""
         path = self.authority.with_name("authorities-of-jobs.pem")
-        if not path.exists():
+        if not self._has_authorities:  # those of an emulator before are of no use
             given = [self.clean[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if name in self.clean]
             known = given or [ssl.get_default_verify_paths().cafile or certifi.where()]
+            self._has_authorities = True
             path.write_bytes(b"\n".join(Path(one).read_bytes() for one in (*dict.fromkeys(known), str(self.authority))))
         return path
 

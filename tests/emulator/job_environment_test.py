@@ -70,3 +70,10 @@ def test_a_job_reaches_azure_through_the_emulator_and_the_rest_as_this_machine_d
     assert made.may_leave(f"Basic {account}")
     assert not made.may_leave("")
     assert not made.may_leave("Basic am9iOmd1ZXNzZWQ=")
+
+
+def test_the_authority_of_an_emulator_before_is_forgotten(made: JobEnvironment) -> None:
+    made.variables(None)
+    made.authority.write_text("another")
+    again = JobEnvironment(tokens=made.tokens, url=made.url, authority=made.authority, clean=made.clean)
+    assert Path(again.variables(None)["SSL_CERT_FILE"]).read_text().splitlines() == ["ours", "another"]

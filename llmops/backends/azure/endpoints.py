@@ -13,6 +13,7 @@ from llmops.backends.azure import resources, scoring_code
 from llmops.backends.azure.arm import Arm, Document, operation_of, state_of
 from llmops.backends.azure.blobs import Blobs
 from llmops.backends.azure.diagnosis import diagnose
+from llmops.backends.azure.injection import with_injection
 from llmops.backends.azure.lease import Leases
 from llmops.backends.azure.metrics import measure
 from llmops.backends.azure.models import WorkspaceModels
@@ -296,6 +297,7 @@ class AzureEndpoints:
         environment_id, code_id = serving.environment, ""
         if manifest.flow_kind == "callable":
             code_id = self._put_code()
+            variables = with_injection(variables, request.connections, WorkspaceModels(self.arm))
             variables |= scoring_code.variables(folder_name(request.model.manifest))
         else:
             variables |= resources.promptflow_variables(settings, endpoint, request.name)

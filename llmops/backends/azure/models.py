@@ -71,11 +71,11 @@ class WorkspaceModels:
 
     def reach_stand_in(self, connections: Mapping[str, ResolvedConnection]) -> bool:
         """Tell whether one of the connections leads to the stand-in model, which is no real model."""
-        return any(one.type == "stand_in" or STAND_IN in self._metadata(name) for name, one in connections.items())
+        return any(one.type == "stand_in" or STAND_IN in self.metadata(name) for name, one in connections.items())
 
     def _models(self, uses: Iterable[ModelUse]) -> Iterator[Problem]:
         for use in uses:
-            resource = str(self._metadata(use.connection).get("ResourceId") or "")
+            resource = str(self.metadata(use.connection).get("ResourceId") or "")
             if resource:
                 yield from self._deployment(resource, use)
 
@@ -100,8 +100,16 @@ class WorkspaceModels:
                 fix="Deploy a newer model, then run `llmops check`: another model answers otherwise.",
             )
 
-    def _metadata(self, name: str) -> Mapping[str, Any]:
-        return ((self._connection(name) or {}).get("properties") or {}).get("metadata") or {}
+    def metadata(self, connection: str) -> Mapping[str, Any]:
+        """Return what a connection says of itself; nothing when it may not be looked at."""
+        return self._properties(connection).get("metadata") or {}
+
+    def is_custom(self, connection: str) -> bool:
+        """Tell whether a connection has keys of its own."""
+        return str(self._properties(connection).get("category", "")).lower() == "customkeys"
+
+    def _properties(self, name: str) -> Mapping[str, Any]:
+        return (self._connection(name) or {}).get("properties") or {}
 
     def _connection(self, name: str) -> Document | None:
         """Read a connection once: None when there is none, and an empty one when it may not be looked at."""
