@@ -126,12 +126,16 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process is there and has not ended; one that nobody has waited for yet has ended."""
+    """Tell whether a process is there and has not ended; one that nobody has waited for yet has ended.
+
+    Nor has one whose threads are not all gone: its sockets are open until then.
+    """
+    process = Path(f"/proc/{pid}")
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        state = (process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+        return state != "Z" or len(list((process / "task").iterdir())) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state != "Z"
 
 
 def kill(process: subprocess.Popen[str], sent: int = signal.SIGKILL) -> None:
