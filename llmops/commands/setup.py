@@ -19,6 +19,7 @@ from pathlib import Path
 
 from llmops.engine.fork_server import WORKER_FOLDER
 from llmops.errors import BackendError, ExitCode, LlmopsError, UsageError
+from llmops.requirements import LLM_TOOLS, pins_of
 
 WITH_EVERYTHING = "pip install 'llmops[promptflow]'"
 
@@ -37,7 +38,7 @@ def setup(*, write: Callable[[str], None], env: Mapping[str, str]) -> int:
         UsageError: the environment cannot be changed, or nothing can install into it.
         BackendError: the package could not be downloaded, or is not the one we know.
     """
-    with importlib.resources.as_file(importlib.resources.files("llmops.requirements") / "llm-tools.txt") as lock:
+    with importlib.resources.as_file(LLM_TOOLS) as lock:
         wanted = pins_of(lock.read_text(encoding="utf-8"))
         missing = [pin for pin in wanted if not _is_installed(*pin)]
         if not missing:
@@ -48,13 +49,6 @@ def setup(*, write: Callable[[str], None], env: Mapping[str, str]) -> int:
     _compile(env)
     write("done")
     return ExitCode.PASS
-
-
-def pins_of(lock: str) -> list[tuple[str, str]]:
-    """Read name and version of each package of a lock file's text."""
-    lines = (line.split() for line in lock.splitlines() if "==" in line and not line.lstrip().startswith("#"))
-    pins = (words[0].partition("==") for words in lines)
-    return [(name, version) for name, _, version in pins]
 
 
 def _is_installed(name: str, version: str) -> bool:

@@ -94,7 +94,9 @@ class Emulator:
         self._open.callback(containers.close)
         interpreter = str(Path(python).absolute())
         tokens = TokenService(lifetime_s=settings.token_s)
-        jobs = JobEnvironment(tokens=tokens, authority=self.certificates.authority, clean=containers.environ)
+        jobs = JobEnvironment(
+            tokens=tokens, authority=self.certificates.authority, clean=containers.environ, folder=self.folder
+        )
         self.cloud = _cloud(
             settings, Blobs(blob_service), containers, jobs, self.folder, interpreter, keep=folder is not None
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,24 +128,25 @@ class Hosting:
             self.cloud.blobs.download(*model_place(self.cloud, workspace, properties), folder)
         except FileNotFoundError as error:
             raise RefusalError(200, "ResourceNotReady", f"The model cannot be downloaded: {error}") from error
-        variables = resolve(properties.get("environmentVariables") or {}, self._connections(workspace))
+        connections = {one["name"]: one for one in self.cloud.connections_of(workspace.guid)}
+        variables = resolve(properties.get("environmentVariables") or {}, connections)
         properties = {**properties, "environmentVariables": variables}
         if code := (properties.get("codeConfiguration") or {}).get("codeId"):
             spec = self._scoring_script(workspace, properties, str(code), folder)
         else:
-            spec = self._prompt_flow(workspace, properties, _flow_folder(folder))
-        return self.cloud.containers.start(spec, log)
+            spec = self._prompt_flow(properties, _flow_folder(folder), connections)
+        secrets = [text for one in connections.values() for text in one["secrets"].values()]
+        return self.cloud.containers.start(replace(spec, secrets=secrets), log)
 
-    def _prompt_flow(self, workspace: Workspace, properties: Document, folder: Path) -> ServingSpec:
+    def _prompt_flow(self, properties: Document, folder: Path, connections: dict[str, Document]) -> ServingSpec:
         return ServingSpec(
             kind="promptflow",
             folder=folder,
             flow_file=find_definition(folder),
             paths=[folder],
             python=self.cloud.python,
-            connections=self._connections(workspace),
+            connections=connections,
             environment_variables=properties["environmentVariables"],
-            secrets=self._secrets(workspace),
         )
 
     def _scoring_script(self, workspace: Workspace, properties: Document, code: str, model: Path) -> ServingSpec:
@@ -164,14 +165,7 @@ class Hosting:
             paths=[folder / script.parent, folder],
             python=self.cloud.python,
             environment_variables={**properties["environmentVariables"], "AZUREML_MODEL_DIR": str(model)},
-            secrets=self._secrets(workspace),
         )
-
-    def _secrets(self, workspace: Workspace) -> list[str]:
-        return [text for one in self._connections(workspace).values() for text in one["secrets"].values()]
-
-    def _connections(self, workspace: Workspace) -> dict[str, Document]:
-        return {connection["name"]: connection for connection in self.cloud.connections_of(workspace.guid)}
 
 
 def _flow_folder(folder: Path) -> Path:

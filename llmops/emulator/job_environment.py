@@ -35,14 +35,19 @@ class JobEnvironment:
         url: of the emulator; empty until it listens.
         authority: certificate of the emulator's hosts.
         clean: what containers start with.
+        folder: for the authorities that jobs trust.
     """
 
     tokens: TokenService
     authority: Path
     clean: Mapping[str, str]
+    folder: Path
     url: str = ""
     _secret: str = field(default_factory=lambda: secrets.token_hex(16))
-    _has_authorities: bool = False
+    _authorities: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._authorities = self._write_authorities()
 
     def variables(self, identity: Mapping[str, Any] | None) -> dict[str, str]:
         """Build the variables of one job.
@@ -78,17 +83,15 @@ class JobEnvironment:
             "HTTPS_PROXY": self.url.replace("://", f"://{self._account}@"),
             "NO_PROXY": ",".join(filter(None, [_HERE, given])),
         }
-        trust = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(self._authorities()))
+        trust = dict.fromkeys(("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"), str(self._authorities))
         return {**trust, **proxies, **{name.lower(): value for name, value in proxies.items()}}
 
-    def _authorities(self) -> Path:
-        """Write the emulator's authority beside those that this machine trusts."""
-        path = self.authority.with_name("authorities-of-jobs.pem")
-        if not self._has_authorities:  # those of an emulator before are of no use
-            given = [self.clean[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if name in self.clean]
-            known = given or [ssl.get_default_verify_paths().cafile or certifi.where()]
-            self._has_authorities = True
-            path.write_bytes(b"\n".join(Path(one).read_bytes() for one in (*dict.fromkeys(known), str(self.authority))))
+    def _write_authorities(self) -> Path:
+        """Write the emulator's authority beside those that this machine trusts, in place of one of a start before."""
+        path = self.folder / "authorities-of-jobs.pem"
+        given = [self.clean[name] for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if name in self.clean]
+        known = given or [ssl.get_default_verify_paths().cafile or certifi.where()]
+        path.write_bytes(b"\n".join(Path(one).read_bytes() for one in (*dict.fromkeys(known), str(self.authority))))
         return path
 
     def answer(self, request: Request) -> dict[str, Any]:

@@ -210,15 +210,14 @@ class _PlainHandler(_Handler):
 
     def _connect(self) -> None:
         host, _, port = self.path.lower().rpartition(":")
-        if not self.server.is_known(host):
-            if self.server.may_leave(self.headers.get("Proxy-Authorization") or ""):
-                self._leave(host, int(port))
-            else:
-                self._refuse()
-            return
-        self.close_connection = True
-        self.wfile.write(_ESTABLISHED)
-        serve_tls(self.connection, self.client_address, self.server)
+        if self.server.is_known(host):
+            self.close_connection = True
+            self.wfile.write(_ESTABLISHED)
+            serve_tls(self.connection, self.client_address, self.server)
+        elif self.server.may_leave(self.headers.get("Proxy-Authorization") or ""):
+            self._leave(host, int(port))
+        else:
+            self._refuse()
 
     def _leave(self, host: str, port: int) -> None:
         self.close_connection = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import posixpath
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,11 @@ from llmops.errors import LlmopsError, Problem, UsageError, near_match
 from llmops.flows.callables import entry_connections, entry_inputs, is_callable, read_callable
 from llmops.flows.definition import Definition, parse_definition, parse_front_matter
 from llmops.flows.ignore import IgnoreRules
-from llmops.flows.model import ConnectionUse, Flow, FlowInput, NodeVariants, Reference
+from llmops.flows.model import CONNECTION_VALUE, ConnectionUse, Flow, FlowInput, NodeVariants, Reference
 from llmops.flows.nodes import find_connections, list_nodes, outside_sources
 from llmops.flows.tree import FileTree, WorkingTree, follow, in_project, kind_behind, read, show
 
 DEFINITION_FILES = ("flow.dag.yaml", "flow.dag.yml", "flow.flex.yaml", "flow.flex.yml")
-_REFERENCE = re.compile(r"^\$\{([^.}]+)\.[^}]+\}$")
 
 
 class FlowMissing(UsageError):
@@ -147,7 +145,7 @@ def connections_in_use(
     uses += [
         ConnectionUse(name=match[1], where=f"environment_variables.{key}")
         for key, value in (variables or {}).items()
-        if (match := _REFERENCE.match(value))
+        if (match := CONNECTION_VALUE.match(value))
     ]
     return tuple(uses)
 
@@ -329,7 +327,7 @@ def _read_environment(definition: Definition) -> dict[str, str]:
 
 
 def _environment_connections(definition: Definition) -> Sequence[ConnectionUse]:
-    found = ((name, _REFERENCE.match(value)) for name, value in _read_environment(definition).items())
+    found = ((name, CONNECTION_VALUE.match(value)) for name, value in _read_environment(definition).items())
     return [
         ConnectionUse(name=match[1], where=definition.locate("environment_variables", name))
         for name, match in found

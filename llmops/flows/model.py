@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 FlowKind = Literal["dag", "flex", "prompty", "callable"]
+CONNECTION_VALUE = re.compile(r"^\$\{(?P<name>[^.}]+)\.(?P<key>[^}]+)\}$")
+"""An environment variable that is to hold what a connection holds: `${connection.key}`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import Fault
 from llmops.emulator.journal import Entry
 from llmops.emulator.settings import Settings
+from llmops.engine.standin.process import StandInProcess
 
 T = TypeVar("T")
 
@@ -218,6 +219,13 @@ class Requests:
     def statuses(self, method: str = "", part: str = "") -> list[int]:
         """Return the statuses that these were answered with."""
         return [entry.status for entry in self.all(method, part)]
+
+
+@pytest.fixture(scope="module")
+def stand_in() -> Iterator[StandInProcess]:
+    """A model on this machine."""
+    with StandInProcess() as process:
+        yield process
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 from llmops.backends.protocols import DeploymentRequest
 from llmops.backends.registry import Delivery
+from llmops.core.endpoint import Deployment
 from tests.azure.conftest import unique
 from tests.backends.packages import echo_flow, package
 
@@ -20,3 +22,11 @@ def deploy_echo(delivery: Delivery, folder: Path, **settings: Any) -> str:
     request = DeploymentRequest(name="first", model=model, package=folder / "package", settings=settings)
     delivery.endpoints.create_deployment(name, request)
     return name
+
+
+def made(delivery: Delivery, endpoint: str) -> Deployment:
+    """Wait until the deployment `first` is made, well or not, and return it."""
+    while (found := delivery.endpoints.observe(endpoint)) and found.deployments["first"].status == "creating":
+        time.sleep(0.1)
+    assert found
+    return found.deployments["first"]

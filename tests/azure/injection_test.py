@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from llmops.config.connections import resolve_connections
 from llmops.config.model import Connection
 from llmops.emulator.emulator import Emulator
 from tests.azure.conftest import Requests, environment, unique
+from tests.azure.echo import made
 from tests.backends.packages import package
 
 SHOW = """\
@@ -72,13 +72,12 @@ def deploy(delivery: Delivery, root: Path, variables: dict[str, str]) -> str:
         connections=resolve_connections({one: Connection(type="workspace") for one in CONNECTIONS}, {}),
     )
     delivery.endpoints.create_deployment(name, request)
-    while (found := delivery.endpoints.observe(name)) and found.deployments["first"].status == "creating":
-        time.sleep(0.1)
     return name
 
 
 def test_a_function_gets_what_it_refers_to(delivery: Delivery, tmp_path: Path, requests: Requests) -> None:
     name = deploy(delivery, tmp_path, {one: reference for one, (reference, _) in REFERENCES.items()})
+    made(delivery, name)
     for variable, (_, value) in REFERENCES.items():
         answer = delivery.endpoints.score(name, {"name": variable}, deployment="first")
         assert (answer.status, answer.outputs) == (200, {"value": value})
@@ -92,10 +91,5 @@ def test_a_function_gets_what_it_refers_to(delivery: Delivery, tmp_path: Path, r
 def test_a_reference_to_what_a_connection_lacks_ends_in_a_failure_that_names_it(
     delivery: Delivery, tmp_path: Path
 ) -> None:
-    name = deploy(delivery, tmp_path, {"TOKEN": "${own.nothing}"})
-    found = delivery.endpoints.observe(name)
-    assert found
-    assert (found.deployments["first"].status, "own/credentials/nothing" in found.deployments["first"].message) == (
-        "failed",
-        True,
-    )
+    found = made(delivery, deploy(delivery, tmp_path, {"TOKEN": "${own.nothing}"}))
+    assert (found.status, "own/credentials/nothing" in found.message) == ("failed", True)

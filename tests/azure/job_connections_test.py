@@ -30,24 +30,18 @@ def emulator(root: Path, open_environment: dict[str, str]) -> Iterator[Emulator]
         yield running
 
 
-@pytest.fixture(scope="module")
-def model() -> Iterator[StandInProcess]:
-    with StandInProcess() as process:
-        yield process
-
-
 @pytest.fixture
-def bench(emulator: Emulator, settings: Callable[..., None], model: StandInProcess, tmp_path: Path) -> Workbench:
+def bench(emulator: Emulator, settings: Callable[..., None], stand_in: StandInProcess, tmp_path: Path) -> Workbench:
     """A project whose flow asks the model of the workspace's connection."""
     del emulator
-    configs, secrets, metadata = {"base_url": model.base_url}, {"api_key": KEY}, {"llmops.stand_in": "true"}
+    configs, secrets, metadata = {"base_url": stand_in.base_url}, {"api_key": KEY}, {"llmops.stand_in": "true"}
     connection = {"type": "open_ai", "configs": configs, "secrets": secrets, "metadata": metadata}
     settings(connections={"model": connection})
     bench = make_workbench(tmp_path / "project", unique("jobs"))
     llm_flow(bench.root)
     bench.write("run.yml", RUN)
     bench.rows("one", "two")
-    model.reset_stats()
+    stand_in.reset_stats()
     return bench
 
 
@@ -63,11 +57,11 @@ def run(bench: Workbench, more: str = "") -> tuple[int, str]:
     [("", "Managed"), (", jobs: {identity: managed}", "Managed"), (", jobs: {identity: user}", "UserIdentity")],
 )
 def test_a_job_reaches_the_model_with_a_key_that_was_not_sent_along(
-    bench: Workbench, model: StandInProcess, requests: Requests, more: str, sent: str
+    bench: Workbench, stand_in: StandInProcess, requests: Requests, more: str, sent: str
 ) -> None:
     code, said = run(bench, more)
     assert (code, "(stand-in model, not a real model)" in said) == (0, True), said
-    assert model.stats().calls == 2
+    assert stand_in.stats().calls == 2
     (submitted,) = requests.all("PUT", "/jobs/")
     assert submitted.body and f'"identityType": "{sent}"' in submitted.body
     (asked,) = requests.all("POST", "connections/model/listsecrets")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,13 +16,6 @@ from tests.azure.conftest import GROUP, SUBSCRIPTION, deployment, make_endpoint,
 
 FLOW = "flows/web-classification"
 CATEGORIES = {"Movie", "App", "Academic", "Channel", "Profile", "PDF", "None"}
-
-
-@pytest.fixture(scope="module")
-def stand_in() -> Iterator[StandInProcess]:
-    """A model on this machine."""
-    with StandInProcess() as process:
-        yield process
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from llmops.flows.tree import WorkingTree
 from llmops.records import FlowRef
 from llmops.releases import Manifest
 from tests.azure.conftest import Requests, environment, unique
-from tests.azure.echo import deploy_echo
+from tests.azure.echo import deploy_echo, made
 from tests.backends.packages import llm_flow, package
 
 MODULE = """\
@@ -137,7 +137,4 @@ def _serve_echo(delivery: Delivery, folder: Path) -> str:
 
 
 def _wait(delivery: Delivery, endpoint: str) -> None:
-    while (found := delivery.endpoints.observe(endpoint)) and found.deployments["first"].status == "creating":
-        time.sleep(0.1)
-    assert found
-    assert found.deployments["first"].status == "healthy", found.deployments["first"].message
+    assert (found := made(delivery, endpoint)).status == "healthy", found.message

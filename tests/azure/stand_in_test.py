@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +17,19 @@ from tests.backends.packages import llm_flow
 
 CONNECTIONS = "connections: {model: {type: TYPE}}\n"
 SAID = "(stand-in model, not a real model)"
-EXPERIMENT = """\
-flow: flows/summary
-datasets:
-  rows: {path: rows.jsonl}
-column_mapping: {text: "${data.question}"}
-evaluators:
-  quality:
-    flow: flows/score
-    column_mapping: {expected: "${data.expected}", answer: "${run.outputs.summary}"}
-    metrics:
-      accuracy: {score: correct, kind: proportion}
-gate:
-  thresholds:
-    - {metric: accuracy, min: 0}
-"""
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[StandInProcess]:
-    with StandInProcess() as process:
-        yield process
+CHANGES = {
+    "flow: flows/answer": "flow: flows/summary",
+    "question: ${data.question}": 'text: "${data.question}"',
+    "run.outputs.answer": "run.outputs.summary",
+    "min: 0.8, max_regression: 0.1": "min: 0",
+}
+"""Make the tiny experiment one of the flow that asks a model."""
 
 
 @pytest.fixture
-def give(settings: Callable[..., None], model: StandInProcess) -> Callable[..., None]:
+def give(settings: Callable[..., None], stand_in: StandInProcess) -> Callable[..., None]:
     """Give the workspaces a connection to the model that says, or does not say, which one it is."""
-    connection: dict[str, Any] = {"type": "open_ai", "configs": {"base_url": model.base_url}}
+    connection: dict[str, Any] = {"type": "open_ai", "configs": {"base_url": stand_in.base_url}}
 
     def give(**metadata: str) -> None:
         settings(connections={"model": {**connection, "secrets": {"api_key": "any"}, "metadata": metadata}})
@@ -61,7 +47,8 @@ def bench(emulator: Emulator, tmp_path: Path) -> Workbench:
 def make_bench(root: Path, workspace: str, *, runs: str = "", kind: str = "workspace") -> Workbench:
     bench = make_workbench(root, workspace)
     llm_flow(bench.root)
-    bench.write("config/experiments/tiny.yaml", EXPERIMENT)
+    for before, after in CHANGES.items():
+        bench.replace("config/experiments/tiny.yaml", before, after)
     bench.rows("one", "two")
     bench.environment(runs=runs, more=CONNECTIONS.replace("TYPE", kind))
     return bench

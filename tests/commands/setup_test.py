@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from llmops.commands.setup import explain, pins_of, setup
+from llmops.commands.setup import explain, setup
 from llmops.errors import ExitCode
+from llmops.requirements import pins_of
 
 RUN = """
 import os, sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +25,11 @@ def made(tmp_path: Path) -> JobEnvironment:
     (tmp_path / "theirs.pem").write_text("the emulator's")
     clean = {"SSL_CERT_FILE": str(tmp_path / "ours.pem"), "NO_PROXY": "intranet.example"}
     return JobEnvironment(
-        tokens=TokenService(), url="http://127.0.0.1:1", authority=tmp_path / "theirs.pem", clean=clean
+        tokens=TokenService(),
+        url="http://127.0.0.1:1",
+        authority=tmp_path / "theirs.pem",
+        clean=clean,
+        folder=tmp_path,
     )
 
 
@@ -75,5 +80,5 @@ def test_a_job_reaches_azure_through_the_emulator_and_the_rest_as_this_machine_d
 def test_the_authority_of_an_emulator_before_is_forgotten(made: JobEnvironment) -> None:
     made.variables(None)
     made.authority.write_text("another")
-    again = JobEnvironment(tokens=made.tokens, url=made.url, authority=made.authority, clean=made.clean)
+    again = replace(made)
     assert Path(again.variables(None)["SSL_CERT_FILE"]).read_text().splitlines() == ["ours", "another"]

@@ -5,12 +5,11 @@ Source: the page how-to-deploy-online-endpoint-with-secret-injection. Prompt flo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 
 from llmops.backends.azure.models import WorkspaceModels
+from llmops.flows.model import CONNECTION_VALUE
 
-_REFERENCE = re.compile(r"\$\{(?P<name>[^.{}]+)\.(?P<key>[^{}]+)\}")
 _PLACES: Mapping[str, str] = {
     "api_key": "credentials/key",
     "base_url": "target",
@@ -34,7 +33,7 @@ def with_injection(
     """
 
     def translate(value: str) -> str:
-        match = _REFERENCE.fullmatch(value)
+        match = CONNECTION_VALUE.match(value)
         if match is None or match["name"] not in connections:
             return value
         name, key = match["name"], match["key"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import importlib.resources
 import io
 import itertools
 import json
@@ -38,6 +37,7 @@ from llmops.errors import UsageError
 from llmops.flows.baseline import materialise
 from llmops.flows.model import Flow, needs_llm_tool
 from llmops.records import Line, RunRecord, line_from_json, read_record, write_record, write_stream
+from llmops.requirements import LLM_TOOLS, pins_of
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Job
@@ -398,11 +398,6 @@ def _shippable(connections: Mapping[str, str]) -> Mapping[str, str]:
     return connections
 
 
-def _llm_tool_version() -> str:
-    lock = (importlib.resources.files("llmops.requirements") / "llm-tools.txt").read_text(encoding="utf-8")
-    return lock.partition("promptflow-tools==")[2].split()[0]
-
-
 def _packages(flow: Flow) -> dict[str, Any]:
     """Name the packages of the job's environment: what this driver and the flow run on, in the same versions."""
     wanted = importlib.metadata.requires("llmops") or []
@@ -411,7 +406,7 @@ def _packages(flow: Flow) -> dict[str, Any]:
     pins = [f"{name}=={version}" for name, version in sorted(found.items())]
     pins.append(f"azure-identity=={importlib.metadata.version('azure-identity')}")
     if needs_llm_tool(flow):
-        pins.append(f"promptflow-tools=={_llm_tool_version()}")
+        pins += [f"{name}=={version}" for name, version in pins_of(LLM_TOOLS.read_text(encoding="utf-8"))]
     pip: dict[str, Any] = {"pip": pins}
     python = f"python={sys.version_info.major}.{sys.version_info.minor}"
     return {"name": "llmops", "channels": ["conda-forge"], "dependencies": [python, "pip", pip]}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from llmops.backends.azure.arm import Arm, Document
 from llmops.backends.protocols import FlowSource, RunRequest
-from llmops.config.connections import ResolvedConnection
+from llmops.config.connections import ResolvedConnection, reach_stand_in
 from llmops.errors import LlmopsError, Problem
 from llmops.flows.overlay import chosen_body, lay_over
 
@@ -71,7 +71,7 @@ class WorkspaceModels:
 
     def reach_stand_in(self, connections: Mapping[str, ResolvedConnection]) -> bool:
         """Tell whether one of the connections leads to the stand-in model, which is no real model."""
-        return any(one.type == "stand_in" or STAND_IN in self.metadata(name) for name, one in connections.items())
+        return reach_stand_in(connections) or any(STAND_IN in self.metadata(name) for name in connections)
 
     def _models(self, uses: Iterable[ModelUse]) -> Iterator[Problem]:
         for use in uses:

@@ -42,6 +42,7 @@ def with_counts(record: RunRecord, counts: LineCounts) -> RunRecord:
         cost_usd=counts.cost_usd,
         latency_s=summarize_latency(counts.durations_s),
         lines_digest=counts.digest,
+        stand_in=record.stand_in or counts.stand_in,
     )
 
 

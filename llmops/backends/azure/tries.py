@@ -298,7 +298,7 @@ class Tries:
         counts = LineCounts()
         self.runs.recorded.write_lines(work.id, texts_of(self._in_order(work), counts))
         record = replace(
-            with_counts(work.pending.run, counts),
+            with_counts(replace(work.pending.run, stand_in=any(map(is_stand_in, self._tries))), counts),
             cached=self._cached,
             ended_at=now(),
             metrics=dict(self._last.metrics),
@@ -307,7 +307,6 @@ class Tries:
             remote=[remote.name for remote in self._tries],
             link=link_of(last),
             status="",
-            stand_in=counts.stand_in or any(map(is_stand_in, self._tries)),
         )
         self.runs.recorded.write(record)
         self.runs.pending.forget(work.id)
