@@ -40,6 +40,12 @@ class Workspace:
     resource_group: str
     name: str
 
+    @classmethod
+    def from_id(cls, workspace_id: str) -> Workspace:
+        """Find a workspace by its id in Azure Resource Manager."""
+        _, _, subscription, _, group, _, _, _, name = workspace_id.split("/")
+        return cls(subscription=subscription, resource_group=group, name=name)
+
     @property
     def id(self) -> str:
         """Its id in Azure Resource Manager."""

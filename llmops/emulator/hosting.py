@@ -77,14 +77,19 @@ class Hosting:
         """Start the process of a deployment; one that ran before serves until the new one is healthy.
 
         Raises:
-            RefusalError: it does not become healthy.
+            RefusalError: it does not become healthy, or was deleted meanwhile.
         """
         container = self._start(workspace, endpoint, deployment)
+        name = _name(workspace, endpoint, deployment)
         with self._lock:
-            before = self._running.get(_name(workspace, endpoint, deployment))
-            self._running[_name(workspace, endpoint, deployment)] = container
-        if before is not None:
-            self.cloud.containers.stop(before)
+            is_wanted = self.cloud.store.get(*_key(workspace, endpoint, deployment)) is not None
+            ended = self._running.get(name) if is_wanted else container
+            if is_wanted:
+                self._running[name] = container
+        if ended is not None:
+            self.cloud.containers.stop(ended)
+        if not is_wanted:
+            raise not_found(f"deployment '{deployment}' of endpoint '{endpoint}'")
 
     def find(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
         """Return the process of a deployment.
@@ -94,8 +99,7 @@ class Hosting:
         """
         name = _name(workspace, endpoint, deployment)
         if name not in self._running:
-            key = (*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment)
-            found = self.cloud.store.get(*key)
+            found = self.cloud.store.get(*_key(workspace, endpoint, deployment))
             if found is None or found["properties"]["provisioningState"] != "Succeeded":
                 raise not_found(f"deployment '{deployment}' of endpoint '{endpoint}'")
             self.replace(workspace, endpoint, deployment)
@@ -116,8 +120,7 @@ class Hosting:
             self.cloud.containers.stop(container)
 
     def _start(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
-        key = (*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment)
-        document = self.cloud.store.get(*key)
+        document = self.cloud.store.get(*_key(workspace, endpoint, deployment))
         if document is None:
             raise not_found(f"deployment '{deployment}'")
         properties = document["properties"]
@@ -197,6 +200,10 @@ def find_definition(folder: Path) -> str:
     if not found:
         raise RefusalError(200, "ResourceNotReady", f"The model holds no flow: none of {', '.join(_DEFINITIONS)}.")
     return found[0]
+
+
+def _key(workspace: Workspace, endpoint: str, deployment: str) -> tuple[str, ...]:
+    return (*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment)
 
 
 def _name(workspace: Workspace, endpoint: str, deployment: str) -> str:

@@ -17,9 +17,6 @@ from llmops.emulator.errors import RefusalError
 from llmops.emulator.store import Document
 from llmops.emulator.wire import Request, Response
 
-_WORKSPACE_ID = re.compile(
-    r"/subscriptions/([^/]+)/resourceGroups/([^/]+)/providers/[^/]+/workspaces/([^/]+)", re.IGNORECASE
-)
 _DURATION = re.compile(r"PT(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 _LONGEST_S = 90.0
 _AUDIENCE = "https://ml.azure.com"
@@ -40,10 +37,7 @@ def answer(cloud: Cloud, request: Request) -> Response:
     owner = cloud.store.get("endpoint-names", name)
     if owner is None:
         return _text(404, f"There is no endpoint '{name}'.")
-    match = _WORKSPACE_ID.fullmatch(owner["workspace"])
-    if match is None:
-        return _text(404, f"There is no endpoint '{name}'.")
-    workspace = Workspace(subscription=match[1], resource_group=match[2], name=match[3])
+    workspace = Workspace.from_id(owner["workspace"])
     endpoint = cloud.store.get(*workspace.key, "onlineEndpoints", name)
     if endpoint is None or not _is_authorized(cloud, workspace, endpoint, request):
         return _text(401, "Please check this guide to understand why this error code might have been returned.")

@@ -27,8 +27,10 @@ from llmops.backends.azure.quiet import quiet
 from llmops.backends.azure.session import all_sessions
 from llmops.config.model import Azure, AzureRetries
 from llmops.config.model import Environment as BackendEnvironment
+from llmops.emulator.arm import endpoints
 from llmops.emulator.azurite_process import install_azurite
 from llmops.emulator.certificates import make_certificates
+from llmops.emulator.cloud import Cloud, Workspace
 from llmops.emulator.emulator import Emulator
 from llmops.emulator.faults import Fault
 from llmops.emulator.journal import Entry
@@ -144,16 +146,26 @@ def running_emulator(root: Path, env: Mapping[str, str], python: str) -> Iterato
 
 @pytest.fixture(autouse=True)
 def nothing_left(emulator: Emulator) -> Iterator[None]:
-    """No test leaves faults or settings behind, asks for what is not emulated, or tries to reach another machine."""
-    first, refused = emulator.cloud.journal.last_number(), len(emulator.cloud.journal.refused())
+    """No test leaves faults, settings or endpoints, asks for what is not emulated, or tries to reach another machine.
+
+    Endpoints go because Azure allows few in a region, which all tests share; those of wider fixtures stay.
+    """
+    cloud = emulator.cloud
+    first, refused, kept = cloud.journal.last_number(), len(cloud.journal.refused()), _endpoints(cloud)
     yield
-    emulator.cloud.faults.remove()
-    emulator.cloud.operations.cancel_all()
-    emulator.cloud.settings = SETTINGS
-    emulator.cloud.change_settings()
-    unknown = [entry for entry in emulator.cloud.journal.entries(after=first) if entry.status == 405]
+    cloud.faults.remove()
+    cloud.operations.cancel_all()
+    for workspace, name in _endpoints(cloud) - kept:
+        endpoints.forget(cloud, Workspace.from_id(workspace), name)
+    cloud.settings = SETTINGS
+    cloud.change_settings()
+    unknown = [entry for entry in cloud.journal.entries(after=first) if entry.status == 405]
     assert unknown == []
-    assert emulator.cloud.journal.refused()[refused:] == []
+    assert cloud.journal.refused()[refused:] == []
+
+
+def _endpoints(cloud: Cloud) -> set[tuple[str, str]]:
+    return {(one["workspace"], one["endpoint"]) for one in cloud.store.children("endpoint-names")}
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from llmops.releases import Manifest
 from tests.azure.conftest import Requests, environment, unique
 from tests.azure.echo import deploy_echo, made
 from tests.backends.packages import llm_flow, package
+from tests.projects import is_running, wait_for
 
 MODULE = """\
 import os
@@ -34,6 +35,13 @@ async def answer(question: str, mark: str = "!") -> dict:
     if question == "fail":
         raise ValueError("asked to fail")
     return {"answer": loud(question) + mark + os.environ.get("GREETING", "")}
+"""
+SLOW = """
+import os, pathlib, time
+
+pathlib.Path({loads!r}).write_text(str(os.getpid()))
+while not pathlib.Path({go_on!r}).exists():
+    time.sleep(0.01)
 """
 SERVING = {
     "instance_count": 2,
@@ -53,9 +61,9 @@ def delivery(emulator: Emulator, tmp_path: Path) -> Iterator[Delivery]:
         yield opened
 
 
-def build(root: Path) -> tuple[Path, Manifest]:
-    """Package a callable that imports a module beside it."""
-    (root / "app.py").write_text(MODULE)
+def build(root: Path, more: str = "") -> tuple[Path, Manifest]:
+    """Package a callable that imports a module beside it; `more` is further code of its own module."""
+    (root / "app.py").write_text(f"{MODULE}\n{more}")
     (root / "words.py").write_text("def loud(text):\n    return text.upper()\n")
     tree = WorkingTree(root)
     closure = find_closure(tree, read_flow_in(tree, "app:answer"))
@@ -81,6 +89,24 @@ def test_a_python_flow_serves_and_its_failures_are_its_own(delivery: Delivery, t
     bad = delivery.endpoints.score(name, {"question": "fail"}, deployment="first")
     assert (good.status, good.outputs) == (200, {"answer": "SO? hi"})
     assert (bad.status, "asked to fail" in bad.text) == (424, True)
+
+
+def test_a_deployment_that_is_deleted_while_it_loads_leaves_no_process(
+    delivery: Delivery, tmp_path: Path, emulator: Emulator
+) -> None:
+    loads, may_go_on = tmp_path / "loads", tmp_path / "go-on"
+    (tmp_path / "project").mkdir()
+    into, manifest = build(tmp_path / "project", SLOW.format(loads=str(loads), go_on=str(may_go_on)))
+    model = delivery.registry.register(into, name="plain", digest=manifest.digest, created_by="a test")
+    name = unique("python")
+    delivery.endpoints.ensure_endpoint(name, tags={})
+    delivery.endpoints.create_deployment(name, DeploymentRequest(name="first", model=model, package=into))
+    wait_for(loads.exists)
+    delivery.endpoints.delete_deployment(name, "first")
+    pid = int(loads.read_text())
+    assert is_running(pid)
+    may_go_on.touch()
+    wait_for(lambda: not is_running(pid))
 
 
 def test_the_settings_of_a_deployment_reach_azure(delivery: Delivery, tmp_path: Path, requests: Requests) -> None:

@@ -136,6 +136,19 @@ def test_deletions_are_followed_by_location_and_absent_is_204(client: Client) ->
     assert client.arm("DELETE", "/onlineEndpoints/deleted").status_code == 204
 
 
+def test_a_region_has_few_endpoints_and_one_that_is_deleted_makes_room(client: Client, emulator: Emulator) -> None:
+    others = len(emulator.cloud.store.children("endpoint-names"))
+    paths = [f"/onlineEndpoints/limited-{number}" for number in range(51 - others)]
+    answers = [client.arm("PUT", path, ENDPOINT) for path in paths]
+    for path in paths[:-1]:
+        wait_until_ready(client, path)
+        client.arm("DELETE", path)
+    wait_for(lambda: client.arm("GET", "/onlineEndpoints").json()["value"] == [])
+    assert [one.status_code for one in answers] == [201] * (len(paths) - 1) + [400]
+    assert "limit of 50 endpoints in this region" in answers[-1].json()["error"]["message"]
+    assert client.arm("PUT", paths[-1], ENDPOINT).status_code == 201
+
+
 def wait_until_ready(client: Client, path: str) -> str:
     """Wait until a resource is in a last state and return it."""
     while (state := client.arm("GET", path).json()["properties"]["provisioningState"]) in {"Creating", "Updating"}:

@@ -7,7 +7,7 @@ import shutil
 from typing import Any
 
 from llmops.emulator.arm import endpoints, usage
-from llmops.emulator.cloud import Call
+from llmops.emulator.cloud import Call, Cloud, Workspace
 from llmops.emulator.errors import RefusalError, not_found, user_error
 from llmops.emulator.hosting import log_of, model_place
 from llmops.emulator.store import Document
@@ -99,7 +99,7 @@ def delete(call: Call) -> Response:
 
     def end(error: RefusalError | None) -> None:
         if error is None:
-            forget(call, call.names["deployment"])
+            forget(call.cloud, call.workspace, call.names["endpoint"], call.names["deployment"])
         else:
             _set_state(call, "Failed")
 
@@ -124,13 +124,12 @@ def logs(call: Call) -> Response:
     return json_response({"content": "\n".join(lines) + "\n"})
 
 
-def forget(call: Call, name: str) -> None:
+def forget(cloud: Cloud, workspace: Workspace, endpoint: str, name: str) -> None:
     """End a deployment's process and remove what is known of it."""
-    endpoint = call.names["endpoint"]
-    call.cloud.hosting.stop(call.workspace, endpoint, name)
-    call.cloud.store.delete(*call.key("onlineEndpoints", endpoint, "deployments", name))
-    call.cloud.store.delete("deployments-index", _index(call, name))
-    shutil.rmtree(log_of(call.cloud, call.workspace, endpoint, name).parent, ignore_errors=True)
+    cloud.store.delete(*workspace.key, "onlineEndpoints", endpoint, "deployments", name)
+    cloud.store.delete("deployments-index", _index(workspace, endpoint, name))
+    cloud.hosting.stop(workspace, endpoint, name)
+    shutil.rmtree(log_of(cloud, workspace, endpoint, name).parent, ignore_errors=True)
 
 
 def _key(call: Call) -> tuple[str, ...]:
@@ -158,7 +157,9 @@ def _check(call: Call, sent: dict[str, Any], before: Document | None) -> None:
     model_place(call.cloud, call.workspace, properties)
     _require_assets(call, properties)
     cores = _cores(sent)
-    free = call.cloud.settings.core_quota - usage.cores_in_use(call, without=_index(call, name))
+    free = call.cloud.settings.core_quota - usage.cores_in_use(
+        call, without=_index(call.workspace, call.names["endpoint"], name)
+    )
     if cores > free:
         raise RefusalError(
             400,
@@ -182,12 +183,12 @@ def _cores(sent: dict[str, Any]) -> int:
     return -int(-cores * _UPGRADE_SHARE // 1)
 
 
-def _index(call: Call, name: str) -> str:
-    return f"{call.workspace.id}/{call.names['endpoint']}/{name}".lower()
+def _index(workspace: Workspace, endpoint: str, name: str) -> str:
+    return f"{workspace.id}/{endpoint}/{name}".lower()
 
 
 def _count_cores(call: Call, document: Document) -> None:
-    index = _index(call, call.names["deployment"])
+    index = _index(call.workspace, call.names["endpoint"], call.names["deployment"])
     entry = {"id": index, "subscription": call.workspace.subscription.lower(), "cores": _cores(document)}
     call.cloud.store.put("deployments-index", index, document=entry)
 

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from llmops.emulator.cloud import Call
+from llmops.emulator.cloud import Call, Cloud, Workspace
 from llmops.emulator.errors import RefusalError, not_found, user_error
 from llmops.emulator.store import Document
 from llmops.emulator.tokens import TENANT, principal_of
@@ -79,8 +79,6 @@ def remember_operation(call: Call, key: tuple[str, ...], headers: Mapping[str, s
 
 def delete(call: Call) -> Response:
     """Delete an endpoint with its deployments."""
-    from llmops.emulator.arm import deployments
-
     name = call.names["endpoint"]
     if call.cloud.store.get(*call.key("onlineEndpoints", name)) is None:
         return Response(status=204)
@@ -90,11 +88,7 @@ def delete(call: Call) -> Response:
         if error is not None:
             set_state(call, "Failed")
             return
-        for deployment in call.cloud.store.children(*call.key("onlineEndpoints", name, "deployments")):
-            deployments.forget(call, deployment["name"])
-        call.cloud.store.delete(*call.key("onlineEndpoints", name))
-        call.cloud.store.delete(*call.key("keys", name))
-        call.cloud.store.delete("endpoint-names", name)
+        forget(call.cloud, call.workspace, name)
 
     operation = call.cloud.operations.start(
         least_s=call.cloud.settings.operation_s,
@@ -103,6 +97,17 @@ def delete(call: Call) -> Response:
         fault=call.cloud.faults.for_operation(call.request),
     )
     return Response(status=202, headers=call.location_headers(operation))
+
+
+def forget(cloud: Cloud, workspace: Workspace, name: str) -> None:
+    """End the processes of an endpoint's deployments, remove what is known of both, and give the name back."""
+    from llmops.emulator.arm import deployments
+
+    for deployment in cloud.store.children(*workspace.key, "onlineEndpoints", name, "deployments"):
+        deployments.forget(cloud, workspace, name, deployment["name"])
+    cloud.store.delete(*workspace.key, "onlineEndpoints", name)
+    cloud.store.delete(*workspace.key, "keys", name)
+    cloud.store.delete("endpoint-names", name)
 
 
 def list_keys(call: Call) -> Response:
