@@ -91,9 +91,7 @@ def test_a_python_flow_serves_and_its_failures_are_its_own(delivery: Delivery, t
     assert (bad.status, "asked to fail" in bad.text) == (424, True)
 
 
-def test_a_deployment_that_is_deleted_while_it_loads_leaves_no_process(
-    delivery: Delivery, tmp_path: Path, emulator: Emulator
-) -> None:
+def test_a_deployment_that_is_deleted_while_it_loads_leaves_no_process(delivery: Delivery, tmp_path: Path) -> None:
     loads, may_go_on = tmp_path / "loads", tmp_path / "go-on"
     (tmp_path / "project").mkdir()
     into, manifest = build(tmp_path / "project", SLOW.format(loads=str(loads), go_on=str(may_go_on)))
