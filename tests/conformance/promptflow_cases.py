@@ -10,6 +10,7 @@ several run side by side, because a run waits for its own processes most of its 
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 AT_ONCE = 6
+IMPORTED_ONCE = ("promptflow.client", "promptflow._sdk._orchestrator", "git", "pandas")
+"""What every fork would otherwise import itself."""
+
 FORK = multiprocessing.get_context("fork")
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "parity"))
@@ -122,8 +126,8 @@ def main() -> int:
 
     prepare(Path(request["home"]))
     os.environ["PF_WORKER_COUNT"] = "1"  # of each run: the cases have two or three rows
-    import promptflow._sdk._orchestrator  # what every fork would import itself
-    import promptflow.client  # noqa: F401
+    for module in IMPORTED_ONCE:
+        importlib.import_module(module)
 
     results = Path(request["home"]) / "results"
     results.mkdir()
