@@ -16,7 +16,9 @@ from tests.backends.contract import Contract, RegistryContract, Stage
 def stage(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("azure")
     with open_delivery(environment("contract"), folder / ".llmops", emulator.environment(), print) as delivery:
-        yield Stage(registry=delivery.registry, endpoints=delivery.endpoints, folder=folder)
+        opened = Stage(registry=delivery.registry, endpoints=delivery.endpoints, folder=folder)
+        opened.served()  # here, because what is made in a test goes with it
+        yield opened
 
 
 class TestAzure(Contract):
