@@ -177,7 +177,9 @@ def test_live_answers_are_kept_with_consent_for_this_user_only_until_the_deploym
         place.ask(question)
     place.ask("addressed", deployment="first")
     kept = place.endpoints.read_captured(NAME, start=start, end=start + 60, limit=9)["first"]
-    assert [(one.inputs["question"], one.outputs["answer"]) for one in kept] == [("b", "one b"), ("d", "one d")]
+    questions = [one.inputs["question"] for one in kept]
+    assert questions in (["a", "c"], ["a", "d"], ["b", "c"], ["b", "d"])
+    assert [one.outputs["answer"] for one in kept] == [f"one {question}" for question in questions]
     assert len(place.endpoints.read_captured(NAME, start=start, end=start + 60, limit=1)["first"]) == 1
     assert place.endpoints.places(NAME).captured.stat().st_mode & 0o777 == 0o600
     place.endpoints.update_endpoint(NAME, traffic={})
@@ -210,13 +212,23 @@ def test_traffic_moves_while_requests_are_in_flight_and_none_fails(pair: Place) 
 
     with ThreadPoolExecutor(4) as pool:
         asking = [pool.submit(keep_asking) for _ in range(4)]
-        for percent in (10, 50, 100, 30, 0):
-            pair.endpoints.update_endpoint(NAME, traffic={"first": 100 - percent, "second": percent})
-            seen = {pair.ask("hello")["deployment"] for _ in range(20)}
-            assert seen == {name for name, share in (("first", 100 - percent), ("second", percent)) if share}
-        stop.set()
+        try:
+            for percent in (10, 50, 100, 30, 0):
+                _move(pair, {"first": 100 - percent, "second": percent})
+        finally:
+            stop.set()
         statuses = [status for one in asking for status in one.result()]
     assert set(statuses) == {200}
+
+
+def _move(place: Place, traffic: dict[str, int]) -> None:
+    """Move traffic and see it there; where others ask too, they may get what is rare."""
+    place.endpoints.update_endpoint(NAME, traffic=traffic)
+    serving = {name for name, share in traffic.items() if share}
+    seen = {place.ask("hello")["deployment"] for _ in range(20)}
+    assert seen <= serving
+    if missing := serving - seen:
+        wait_for(lambda: place.ask("hello")["deployment"] in missing)
 
 
 def test_a_split_that_is_none_is_refused_and_nothing_changes(pair: Place) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,10 +16,23 @@ def splits(draw: st.DrawFn) -> dict[str, int]:
 
 
 @given(splits())
-def test_any_hundred_picks_in_a_row_are_shared_out_exactly(percents: dict[str, int]) -> None:
+def test_each_hundred_picks_are_shared_out_exactly(percents: dict[str, int]) -> None:
     split = Split(percents)
     for _ in range(3):
         assert Counter(split.pick() for _ in range(100)) == {name: share for name, share in percents.items() if share}
+
+
+def test_the_smallest_block_is_shared_out_exactly() -> None:
+    split = Split({"a": 90, "b": 10})
+    assert all(Counter(split.pick() for _ in range(10)) == {"a": 9, "b": 1} for _ in range(20))
+
+
+@pytest.mark.parametrize("period", [2, 5, 10])
+def test_requests_that_come_in_a_rhythm_meet_every_deployment(period: int) -> None:
+    split = Split({"a": 100 - 100 // period, "b": 100 // period})
+    beats = [[split.pick() for _ in range(period)] for _ in range(500)]
+    for beat in zip(*beats, strict=True):
+        assert set(beat) == {"a", "b"}
 
 
 def test_nothing_is_picked_without_traffic() -> None:
