@@ -25,7 +25,7 @@ from llmops.emulator.emulator import Emulator
 from llmops.errors import LlmopsError
 from llmops.releases import ModelRecord
 from tests.azure.conftest import GROUP, SUBSCRIPTION, unique
-from tests.commands.shop import Silence
+from tests.commands.calls import Silence, call
 from tests.projects import TinyProject, make_project, wait_for
 
 ENVIRONMENT = """\
@@ -117,63 +117,17 @@ class Rehearsal:
         self.project.write(path, f"{text.rstrip()}\n# note {note}\n")
 
     def register(self, environment: str = "dev") -> int:
-        options = Options(environment=environment)
-        return self._command(
-            lambda: register(
-                context=self.context,
-                tools=self.tools,
-                experiment="tiny",
-                run=None,
-                without_verdict="a test",
-                flags=options,
-                json_output=False,
-            )
-        )
+        flags = Options(environment=environment)
+        return self._command(lambda: call(self, register, without_verdict="a test", flags=flags))
 
     def deploy(self, environment: str = "dev", version: str | None = None) -> int:
-        return self._command(
-            lambda: deploy(
-                context=self.context,
-                tools=self.tools,
-                experiment="tiny",
-                environment=environment,
-                version=version,
-                strategy=None,
-                dry_run=False,
-                clean=False,
-                json_output=False,
-            )
-        )
+        return self._command(lambda: call(self, deploy, environment=environment, version=version))
 
     def promote(self) -> int:
-        return self._command(
-            lambda: promote(
-                context=self.context,
-                tools=self.tools,
-                experiment="tiny",
-                source="dev",
-                to="prod",
-                version=None,
-                attested_by=None,
-                approvals=(),
-                evidence=None,
-                strategy=None,
-                json_output=False,
-            )
-        )
+        return self._command(lambda: call(self, promote))
 
     def rollback(self, environment: str = "dev") -> int:
-        return self._command(
-            lambda: rollback(
-                context=self.context,
-                tools=self.tools,
-                experiment="tiny",
-                environment=environment,
-                to=None,
-                reason="a test",
-                json_output=False,
-            )
-        )
+        return self._command(lambda: call(self, rollback, environment=environment))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the real command line in a process of its own."""

@@ -21,10 +21,10 @@ from llmops.commands.register import register
 from llmops.commands.rollback import rollback
 from llmops.commands.status import status
 from llmops.commands.targets import Tools
-from llmops.config.layers import Options
 from llmops.config.model import Environment
 from llmops.hosts.detect import NONE
 from llmops.hosts.host import Host
+from tests.commands.calls import Silence, call
 from tests.projects import TinyProject, make_project
 
 ENVIRONMENT = """\
@@ -33,16 +33,6 @@ rollout:
   steps: [{percent: 10, bake_s: 20}, {percent: 50, bake_s: 10}]
   bake_s: 10
 """
-
-
-class Silence:
-    """`Progress` for nobody."""
-
-    def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
-        """See `Progress.update`."""
-
-    def close(self) -> None:
-        """See `Progress.close`."""
 
 
 def right(inputs: Mapping[str, Any]) -> Answer:
@@ -83,62 +73,17 @@ class Shop:
     def tools(self) -> Tools:
         return Tools(open_delivery=self._open, clock=self.backend.clock)
 
-    def register(self, *, run: str | None = None, without_verdict: str | None = None) -> dict[str, Any]:
-        return self._json(
-            lambda: register(
-                context=self.context,
-                tools=self.tools,
-                experiment="tiny",
-                run=run,
-                without_verdict=without_verdict,
-                flags=Options(),
-                json_output=True,
-            )
-        )
+    def register(self, **options: Any) -> dict[str, Any]:
+        return self._json(lambda: call(self, register, json_output=True, **options))
 
     def deploy(self, environment: str = "dev", version: str | None = None, **options: Any) -> int:
-        chosen = {"strategy": None, "dry_run": False, "clean": False, "json_output": False, **options}
-        return deploy(
-            context=self.context,
-            tools=self.tools,
-            experiment="tiny",
-            environment=environment,
-            version=version,
-            **chosen,
-        )
+        return call(self, deploy, environment=environment, version=version, **options)
 
-    def promote(
-        self,
-        *,
-        version: str | None = None,
-        approvals: Sequence[str] = (),
-        attested_by: str | None = None,
-        evidence: Path | None = None,
-    ) -> int:
-        return promote(
-            context=self.context,
-            tools=self.tools,
-            experiment="tiny",
-            source="dev",
-            to="prod",
-            version=version,
-            approvals=approvals,
-            attested_by=attested_by,
-            evidence=evidence,
-            strategy=None,
-            json_output=False,
-        )
+    def promote(self, **options: Any) -> int:
+        return call(self, promote, **options)
 
     def rollback(self, environment: str = "dev", to: str | None = None) -> int:
-        return rollback(
-            context=self.context,
-            tools=self.tools,
-            experiment="tiny",
-            environment=environment,
-            to=to,
-            reason="a test wants it",
-            json_output=False,
-        )
+        return call(self, rollback, environment=environment, to=to)
 
     def status(self) -> dict[str, Any]:
         return self._json(

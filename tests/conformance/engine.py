@@ -19,21 +19,12 @@ from llmops.config.layers import Options, layer
 from llmops.config.load import load_project
 from llmops.errors import LlmopsError
 from llmops.records import FlowRef, RunRecord
+from tests.commands.calls import Silence
 from tests.conformance.corpus import FLOWS, Case
 
 AT_ONCE = 6
 SWITCHED = Path(__file__).with_name("switched.py")
 PYTHON = "switched-python"
-
-
-class Silence:
-    """Progress that nobody watches."""
-
-    def update(self, label: str, *, done: int, total: int, failed: int = 0, unmeasured: int = 0) -> None:
-        """Say nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
 
 
 def connections(address: str) -> dict[str, Any]:
