@@ -7,7 +7,7 @@ import json
 import logging
 from pathlib import Path
 
-_TALKATIVE = ("azure.ai.ml._utils._experimental", "promptflow")
+_TALKATIVE = ("azure.ai.ml._utils._experimental", "azure.identity._credentials.chained", "promptflow")
 
 
 def hush() -> None:

@@ -22,6 +22,7 @@ Source: `azure.ai.ml._artifacts._blob_storage_helper`, 1.32.0, `check_blob_exist
 """
 _CODE_LIMIT = 600
 _STATUS = re.compile(r"(?:Status code|Code): (\d{3})\b")
+_TRIED = re.compile(r"Attempted credentials: (.+?)(?: To mitigate this issue|$)")
 _DENIED_FIX = (
     "Give this identity the role that has the action, or wait some minutes if it was given just now; "
     "`llmops doctor --environment NAME` names the roles."
@@ -73,14 +74,12 @@ def sdk_errors() -> tuple[type[Exception], ...]:
     return tuple(found)
 
 
-def facts_of(error: BaseException) -> Facts:
+def facts_of(error: Exception) -> Facts:
     """Read an error of an SDK.
 
     Prompt flow keeps the status in its text or in the error that it wraps, see contract, sections 4 and 4.2.
     """
-    inner = getattr(error, "inner_exception", None) or getattr(error, "_inner_exception", None)
-    if isinstance(inner, Exception) and inner is not error and _is_of(inner, "azure."):
-        return facts_of(inner)
+    error = _unwrap(error)
     status = getattr(error, "status_code", None)
     response = getattr(error, "response", None)
     if not isinstance(status, int):
@@ -103,7 +102,7 @@ def translate(error: Exception, what: str) -> LlmopsError:
         error: one of `sdk_errors`.
         what: what was being done, a clause such as `create the endpoint 'web-dev'`.
     """
-    facts = facts_of(error)
+    error, facts = _unwrap(error), facts_of(error)
     if (kind := _by_class(error, what, facts)) is not None:
         return kind
     found = f"{facts.status or 'no status'} {facts.code}: {facts.message}".replace(" :", ":")
@@ -133,8 +132,9 @@ def _by_class(error: Exception, what: str, facts: Facts) -> LlmopsError | None:
     )
 
     if isinstance(error, ClientAuthenticationError) and not facts.status:
-        fix = "az login, or see which identities `llmops doctor` finds."
-        return BackendError.of(f"no identity could {what}", found=facts.message, fix=fix)
+        tried = _TRIED.search(facts.message)
+        fix = "az login, or give this machine one of the other identities that docs/azure.md names."
+        return BackendError.of(f"no identity could {what}", found=tried[1] if tried else facts.message, fix=fix)
     if "not permitted for non-TLS" in facts.message:
         return UsageError.of(f"Azure cannot {what} without TLS", found=facts.message, expected="https:// addresses")
     passing = (ServiceRequestError, ServiceResponseError, DecodeError, IncompleteReadError)
@@ -148,6 +148,14 @@ def _by_class(error: Exception, what: str, facts: Facts) -> LlmopsError | None:
     if not facts.status and _is_of(error, "azure.ai.ml", "promptflow"):
         return RefusedError.of(f"the SDK refused to {what}", found=facts.message)
     return None
+
+
+def _unwrap(error: Exception) -> Exception:
+    """Return the error of Azure's that prompt flow wrapped, or else the error."""
+    inner = getattr(error, "inner_exception", None) or getattr(error, "_inner_exception", None)
+    if isinstance(inner, Exception) and inner is not error and _is_of(inner, "azure."):
+        return _unwrap(inner)
+    return error
 
 
 def _is_of(error: BaseException, *packages: str) -> bool:
