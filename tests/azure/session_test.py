@@ -208,6 +208,12 @@ def test_a_connection_that_keeps_breaking_is_transient(
         session.call("read the run", lambda: pf.runs.get("nobody"))
 
 
+def test_what_prompt_flow_wraps_is_judged_as_what_it_is(session: AzureSession, inject: Callable[..., None]) -> None:
+    inject(effect="reset", path=f"/workspaces/{session.settings.workspace}$", count=None)
+    with pytest.raises(TransientError, match="Azure could not be reached to open the workspace"):
+        _ = session.pf
+
+
 def test_a_busy_resource_is_waited_for_and_then_said_to_be_busy(
     session: AzureSession, inject: Callable[..., None], requests: Requests
 ) -> None:
