@@ -12,18 +12,37 @@ from typing import Any
 from llmops.errors import UsageError
 
 BUSY_TIMEOUT_S = 60.0
+_LOOK_AGAIN_S = 0.01
 
 
 def say_nothing(_: str) -> None:
     """Take a sentence that nobody is there to read."""
 
 
+def keep_log(db: sqlite3.Connection) -> None:
+    """Have a file keep a write-ahead log (https://www.sqlite.org/wal.html), so that readers and the writer do not wait.
+
+    SQLite waits for locks, but gives up at once where another connection does the same to the same new file. That is
+    waited for here, for as long as the connection waits for locks.
+    """
+    ((timeout_ms,),) = db.execute("PRAGMA busy_timeout")
+    deadline = time.monotonic() + timeout_ms / 1000
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_AGAIN_S)
+        else:
+            return
+
+
 class SqliteFile:
     """A connection to a file of our own making.
 
-    WAL with `synchronous=NORMAL`: what is committed survives the death of any process
-    (https://www.sqlite.org/wal.html). A damaged file, found at once or later, is kept under another name, and a new
-    one takes its place.
+    With a log and `synchronous=NORMAL`, what is committed survives the death of any process. A damaged file, found at
+    once or later, is kept under another name, and a new one takes its place.
 
     Args:
         path: is created if need be.
@@ -73,7 +92,8 @@ class SqliteFile:
     def _open(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
-            for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL", *self._schema):
+            keep_log(db)
+            for statement in ("PRAGMA synchronous=NORMAL", *self._schema):
                 db.execute(statement)
         except sqlite3.DatabaseError:
             db.close()

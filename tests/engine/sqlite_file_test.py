@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from llmops.backends.local.serving import captured, request_log
+from llmops.backends.local.serving.store import EndpointStore
 from llmops.engine.cache import LineCache, StoredLine
 from llmops.engine.gateway.store import CallStore, StoredAnswer
 from llmops.engine.sqlite_file import SqliteFile
-from llmops.errors import UsageError
+from llmops.errors import LlmopsError, UsageError
 
 SCHEMA = ["CREATE TABLE IF NOT EXISTS thing (name TEXT PRIMARY KEY)"]
 LINE = StoredLine(
@@ -25,6 +30,48 @@ def test_what_was_stored_is_there_for_the_next_who_opens_the_file(tmp_path: Path
         file.execute("INSERT OR IGNORE INTO thing VALUES (?)", ("a",))
         assert file.execute("SELECT name FROM thing") == [("a",)]
         file.close()
+
+
+def _open_cache(path: Path) -> None:
+    SqliteFile(path, what="file", kept="things", schema=SCHEMA).close()
+
+
+def _open_endpoints(path: Path) -> None:
+    EndpointStore(path).ensure("web", environment="dev", tags={})
+
+
+def _open_captured(path: Path) -> None:
+    captured.append(path, [], now=0.0)
+
+
+def _open_requests(path: Path) -> None:
+    request_log.append(path, [])
+
+
+@pytest.mark.parametrize("open_file", [_open_cache, _open_endpoints, _open_captured, _open_requests])
+def test_several_who_make_the_same_file_at_once_all_get_it(tmp_path: Path, open_file: Callable[[Path], None]) -> None:
+    """SQLite waits for locks, but not for that of another who turns the new file into one with a log."""
+    together = multiprocessing.get_context("spawn")
+    barrier, problems = together.Barrier(4), together.Queue()
+    makers = [together.Process(target=_make_files, args=(tmp_path, open_file, barrier, problems)) for _ in range(4)]
+    for maker in makers:
+        maker.start()
+    assert [problems.get() for _ in makers] == [""] * 4
+    for maker in makers:
+        maker.join()
+
+
+def _make_files(
+    folder: Path, open_file: Callable[[Path], None], barrier: threading.Barrier, problems: multiprocessing.Queue[str]
+) -> None:
+    problem = ""
+    for number in range(100):
+        barrier.wait()
+        try:
+            open_file(folder / f"{number}.sqlite")
+        except (LlmopsError, sqlite3.Error) as error:
+            problem = str(error)
+    problems.put(problem)
 
 
 def test_damage_that_shows_only_later_moves_the_file_aside_with_its_log(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from llmops.backends.protocols import CapturedAnswer
+from llmops.engine.sqlite_file import keep_log
 
 _KEPT_S = 24 * 60 * 60.0
 _KEPT = 10_000
@@ -94,7 +95,7 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     with contextlib.closing(sqlite3.connect(path, timeout=20)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
+        keep_log(db)
         db.execute("PRAGMA secure_delete = ON")
         db.executescript(_SCHEMA)
         with db:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from llmops.core.endpoint import Window
+from llmops.engine.sqlite_file import keep_log
 
 RequestKind = Literal["live", "addressed", "mirror"]
 """live: went where the split said; addressed: to the deployment that the caller named; mirror: a copy of a live one."""
@@ -109,7 +110,7 @@ def _percentiles(durations: Sequence[float]) -> Mapping[int, float]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
     with contextlib.closing(sqlite3.connect(path, timeout=20)) as db:
-        db.execute("PRAGMA journal_mode = WAL")
+        keep_log(db)
         db.executescript(_SCHEMA)
         with db:
             yield db

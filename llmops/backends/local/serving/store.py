@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llmops.core.endpoint import Lease
+from llmops.engine.sqlite_file import keep_log
 from llmops.errors import LeaseHeldError, LeaseLostError, TransientError, UsageError
 
 KeyName = Literal["primary", "secondary"]
@@ -284,7 +285,7 @@ def _open(path: Path) -> sqlite3.Connection:
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-    db.execute("PRAGMA journal_mode = WAL")
+    keep_log(db)
     db.execute("PRAGMA synchronous = FULL")
     db.executescript(_SCHEMA)
     return db
