@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +66,14 @@ class SqliteFile:
         self._kept = kept
         self._schema = schema
         self._say = say
+        self._identity: tuple[int, int] | None = None
         try:
-            self._db = self._open()
+            with self._alone():
+                self._db = self._open()
         except sqlite3.DatabaseError as error:
-            self._replace(error)
+            self._renew(error)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows; a change is durable when this returns.
@@ -79,7 +85,7 @@ class SqliteFile:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
             self._db.close()
-            self._replace(error)
+            self._renew(error)
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
@@ -89,7 +95,22 @@ class SqliteFile:
         """Close the file; what was stored stays."""
         self._db.close()
 
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other drivers from opening the file, so that none does while it is moved aside and made anew."""
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    def _is_ours(self) -> bool:
+        """Whether the file that we opened is still there, and not another that took its place."""
+        return self._identity == _identity(self.path)
+
     def _open(self) -> sqlite3.Connection:
+        self._identity = _identity(self.path)
         db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         try:
             keep_log(db)
@@ -98,27 +119,33 @@ class SqliteFile:
         except sqlite3.DatabaseError:
             db.close()
             raise
+        self._identity = _identity(self.path)
         return db
 
-    def _replace(self, error: sqlite3.DatabaseError) -> None:
-        """Move a damaged file aside and start a new one; any other error is the caller's.
+    def _renew(self, error: sqlite3.DatabaseError) -> None:
+        """Open the file that took the place of a damaged one, which is moved aside; any other error is the caller's.
 
         Damage is a `DatabaseError` and none of its subclasses, which stand for locks, full disks and our own mistakes.
         """
-        if type(error) is not sqlite3.DatabaseError:
+        if type(error) is not sqlite3.DatabaseError and self._is_ours():
             raise self._unusable(error) from error
+        try:
+            with self._alone():
+                if self._is_ours():
+                    self._move_aside()
+                self._db = self._open()
+        except (sqlite3.DatabaseError, OSError) as again:
+            raise self._unusable(again) from again
+
+    def _move_aside(self) -> None:
         aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns() // 1_000_000}")
         self.path.replace(aside)
         for suffix in ("-wal", "-shm"):  # SQLite would delete the log of a driver that still has the old file open
             with contextlib.suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).replace(aside.with_name(aside.name + suffix))
         self._say(f"The {self._what} was damaged; it was moved to {aside} and a new one was started.")
-        try:
-            self._db = self._open()
-        except sqlite3.DatabaseError as again:
-            raise self._unusable(again) from again
 
-    def _unusable(self, error: sqlite3.Error) -> UsageError:
+    def _unusable(self, error: sqlite3.Error | OSError) -> UsageError:
         return UsageError.of(
             f"the {self._what} cannot be used",
             where=str(self.path),
@@ -126,3 +153,11 @@ class SqliteFile:
             expected="a writable file on a local disk with free space",
             fix=f"Free the disk or the lock and run the same command again; {self._kept} stay stored.",
         )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -21,6 +23,7 @@ SCHEMA = ["CREATE TABLE IF NOT EXISTS thing (name TEXT PRIMARY KEY)"]
 LINE = StoredLine(
     status="completed", outputs={"answer": "x" * 500}, error=None, duration_s=1.0, tokens={}, aggregation_inputs={}
 )
+FILES = 100
 ANSWER = StoredAnswer(status=200, content_type="text/plain", body=b"yes", usage=None, model="m")
 
 
@@ -48,29 +51,51 @@ def _open_requests(path: Path) -> None:
     request_log.append(path, [])
 
 
+def _use_damaged_cache(path: Path) -> None:
+    cache = LineCache(path)
+    cache.store(f"key of {os.getpid()}", LINE)
+    cache.close()
+
+
 @pytest.mark.parametrize("open_file", [_open_cache, _open_endpoints, _open_captured, _open_requests])
 def test_several_who_make_the_same_file_at_once_all_get_it(tmp_path: Path, open_file: Callable[[Path], None]) -> None:
     """SQLite waits for locks, but not for that of another who turns the new file into one with a log."""
+    assert _problems_of_four(tmp_path, open_file) == []
+
+
+def test_several_who_find_the_same_damage_at_once_share_the_new_file(tmp_path: Path) -> None:
+    for number in range(FILES):
+        (tmp_path / f"{number}.sqlite").write_bytes(b"no database " * 500)
+    assert _problems_of_four(tmp_path, _use_damaged_cache) == []
+    for number in range(FILES):
+        with contextlib.closing(sqlite3.connect(tmp_path / f"{number}.sqlite")) as db:
+            assert db.execute("SELECT COUNT(*) FROM line").fetchall() == [(4,)]
+        assert len(list(tmp_path.glob(f"{number}.sqlite.damaged-*[0-9]"))) == 1
+
+
+def _problems_of_four(folder: Path, open_file: Callable[[Path], None]) -> list[str]:
+    """Have four processes open the same files, one after the other; return what went wrong."""
     together = multiprocessing.get_context("spawn")
     barrier, problems = together.Barrier(4), together.Queue()
-    makers = [together.Process(target=_make_files, args=(tmp_path, open_file, barrier, problems)) for _ in range(4)]
-    for maker in makers:
-        maker.start()
-    assert [problems.get() for _ in makers] == [""] * 4
-    for maker in makers:
-        maker.join()
+    openers = [together.Process(target=_open_files, args=(folder, open_file, barrier, problems)) for _ in range(4)]
+    for opener in openers:
+        opener.start()
+    found = [problems.get() for _ in openers]
+    for opener in openers:
+        opener.join()
+    return [problem for problem in found if problem]
 
 
-def _make_files(
+def _open_files(
     folder: Path, open_file: Callable[[Path], None], barrier: threading.Barrier, problems: multiprocessing.Queue[str]
 ) -> None:
     problem = ""
-    for number in range(100):
+    for number in range(FILES):
         barrier.wait()
         try:
             open_file(folder / f"{number}.sqlite")
-        except (LlmopsError, sqlite3.Error) as error:
-            problem = str(error)
+        except (LlmopsError, sqlite3.Error, OSError) as error:
+            problem = f"{type(error).__name__}: {error}"
     problems.put(problem)
 
 
