@@ -67,6 +67,10 @@ class Workspace:
         """Where its documents are in the store."""
         return ("workspaces", self.id)
 
+    def deployment_key(self, endpoint: str, deployment: str) -> tuple[str, ...]:
+        """Where the document of a deployment is in the store."""
+        return (*self.key, "onlineEndpoints", endpoint, "deployments", deployment)
+
     @property
     def kind(self) -> str:
         """Its type in Azure Resource Manager."""

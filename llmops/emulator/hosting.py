@@ -82,7 +82,7 @@ class Hosting:
         container = self._start(workspace, endpoint, deployment)
         name = _name(workspace, endpoint, deployment)
         with self._lock:
-            is_wanted = self.cloud.store.get(*_key(workspace, endpoint, deployment)) is not None
+            is_wanted = self.cloud.store.get(*workspace.deployment_key(endpoint, deployment)) is not None
             ended = self._running.get(name) if is_wanted else container
             if is_wanted:
                 self._running[name] = container
@@ -99,7 +99,7 @@ class Hosting:
         """
         name = _name(workspace, endpoint, deployment)
         if name not in self._running:
-            found = self.cloud.store.get(*_key(workspace, endpoint, deployment))
+            found = self.cloud.store.get(*workspace.deployment_key(endpoint, deployment))
             if found is None or found["properties"]["provisioningState"] != "Succeeded":
                 raise not_found(f"deployment '{deployment}' of endpoint '{endpoint}'")
             self.replace(workspace, endpoint, deployment)
@@ -120,7 +120,7 @@ class Hosting:
             self.cloud.containers.stop(container)
 
     def _start(self, workspace: Workspace, endpoint: str, deployment: str) -> Container:
-        document = self.cloud.store.get(*_key(workspace, endpoint, deployment))
+        document = self.cloud.store.get(*workspace.deployment_key(endpoint, deployment))
         if document is None:
             raise not_found(f"deployment '{deployment}'")
         properties = document["properties"]
@@ -200,10 +200,6 @@ def find_definition(folder: Path) -> str:
     if not found:
         raise RefusalError(200, "ResourceNotReady", f"The model holds no flow: none of {', '.join(_DEFINITIONS)}.")
     return found[0]
-
-
-def _key(workspace: Workspace, endpoint: str, deployment: str) -> tuple[str, ...]:
-    return (*workspace.key, "onlineEndpoints", endpoint, "deployments", deployment)
 
 
 def _name(workspace: Workspace, endpoint: str, deployment: str) -> str:

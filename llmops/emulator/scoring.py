@@ -100,8 +100,7 @@ def _answer(target: _Target, request: Request, path: str) -> Response:
         container = target.cloud.hosting.find(target.workspace, target.endpoint, target.deployment)
     except RefusalError:
         return _text(404, f"There is no deployment '{target.deployment}' that serves.")
-    key = (*target.workspace.key, "onlineEndpoints", target.endpoint, "deployments", target.deployment)
-    document = target.cloud.store.get(*key) or {}
+    document = target.cloud.store.get(*target.workspace.deployment_key(target.endpoint, target.deployment)) or {}
     settings: dict[str, Any] = document.get("properties", {}).get("requestSettings") or {}
     capacity = int((document.get("sku") or {}).get("capacity") or 1)
     most = 2 * int(settings.get("maxConcurrentRequestsPerInstance") or 1) * capacity

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmops.engine.locks import exclusive
 from llmops.errors import BackendError, UsageError
 
 AUTO = "auto"
@@ -58,7 +57,8 @@ class Environments:
         python = home / "bin" / "python"
         if (home / READY).exists():
             return python
-        with _exclusive(self.folder / f"{home.name}.lock"):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.folder / f"{home.name}.lock"):
             if not (home / READY).exists():
                 shutil.rmtree(home, ignore_errors=True)
                 self._install(home, python, requirements, flow)
@@ -126,12 +126,3 @@ def interpreter(setting: str, *, root: Path, flow: str) -> str:
     raise UsageError.of(
         "no such Python", where=f"{flow}: python", found=f"'{setting}'", expected="a path of a Python, or auto"
     )
-
-
-@contextlib.contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with this process, whatever becomes of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmops.engine.locks import exclusive
 from llmops.errors import UsageError
 
 BUSY_TIMEOUT_S = 60.0
@@ -95,15 +94,9 @@ class SqliteFile:
         """Close the file; what was stored stays."""
         self._db.close()
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
         """Keep other drivers from opening the file, so that none does while it is moved aside and made anew."""
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
+        return exclusive(self.path.parent)
 
     def _is_ours(self) -> bool:
         """Whether the file that we opened is still there, and not another that took its place."""

@@ -9,7 +9,6 @@ models/<name>/lock                    held while a version or its evidence is wr
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -22,6 +21,7 @@ from pathlib import Path
 
 from llmops.backends.packages import MANIFEST, copy_package, digest_of, verify_package
 from llmops.config.model import NAME
+from llmops.engine.locks import exclusive
 from llmops.errors import UsageError
 from llmops.records import read_record, write_record
 from llmops.releases import EvidenceRef, ModelRecord
@@ -172,8 +172,7 @@ class LocalRegistry:
             raise UsageError.of("not a name for a model", found=f"'{name}'", expected="letters, digits, '.', '_', '-'")
         home = self._home(name)
         home.mkdir(parents=True, exist_ok=True)
-        with (home / "lock").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        with exclusive(home / "lock"):
             yield home
 
 

@@ -126,7 +126,7 @@ def logs(call: Call) -> Response:
 
 def forget(cloud: Cloud, workspace: Workspace, endpoint: str, name: str) -> None:
     """End a deployment's process and remove what is known of it."""
-    cloud.store.delete(*workspace.key, "onlineEndpoints", endpoint, "deployments", name)
+    cloud.store.delete(*workspace.deployment_key(endpoint, name))
     cloud.store.delete("deployments-index", _index(workspace, endpoint, name))
     cloud.hosting.stop(workspace, endpoint, name)
     shutil.rmtree(log_of(cloud, workspace, endpoint, name).parent, ignore_errors=True)
@@ -134,7 +134,7 @@ def forget(cloud: Cloud, workspace: Workspace, endpoint: str, name: str) -> None
 
 def _key(call: Call) -> tuple[str, ...]:
     name = call.names.get("deployment", "")
-    return call.key("onlineEndpoints", call.names["endpoint"], "deployments", name)
+    return call.workspace.deployment_key(call.names["endpoint"], name)
 
 
 def _find(call: Call) -> Document:

@@ -198,8 +198,7 @@ def _check_traffic(call: Call, properties: dict[str, Any], *, is_new: bool) -> N
 def _check_share(call: Call, deployment: str, percent: Any) -> None:
     if type(percent) is not int or not 0 <= percent <= 100:
         raise user_error(f"The traffic of '{deployment}' must be a whole number from 0 to 100; it is {percent!r}.")
-    key = call.key("onlineEndpoints", call.names["endpoint"], "deployments", deployment)
-    if call.cloud.store.get(*key) is None:
+    if call.cloud.store.get(*call.workspace.deployment_key(call.names["endpoint"], deployment)) is None:
         raise user_error(f"The traffic names the deployment '{deployment}', which does not exist.")
 
 
