@@ -9,6 +9,7 @@ from typing import Any
 from llmops.backends.protocols import DeploymentRequest
 from llmops.backends.registry import Delivery
 from llmops.core.endpoint import Deployment
+from llmops.releases import Manifest
 from tests.azure.conftest import unique
 from tests.backends.packages import echo_flow, package
 
@@ -16,11 +17,16 @@ from tests.backends.packages import echo_flow, package
 def deploy_echo(delivery: Delivery, folder: Path, **settings: Any) -> str:
     """Deploy the flow as `first` to a new endpoint, without waiting for it; return the endpoint's name."""
     manifest = package(echo_flow(folder), folder / "package")
-    model = delivery.registry.register(folder / "package", name="echo", digest=manifest.digest, created_by="t")
-    name = unique("echo")
+    return deploy_package(delivery, folder / "package", manifest, settings=settings)
+
+
+def deploy_package(delivery: Delivery, package: Path, manifest: Manifest, **request: Any) -> str:
+    """Register a package and deploy it as `first` to a new endpoint, without waiting; return the endpoint's name."""
+    registered = delivery.registry.register(package, name=manifest.model, digest=manifest.digest, created_by="a test")
+    name = unique(manifest.model)
     delivery.endpoints.ensure_endpoint(name, tags={})
-    request = DeploymentRequest(name="first", model=model, package=folder / "package", settings=settings)
-    delivery.endpoints.create_deployment(name, request)
+    asked = DeploymentRequest(name="first", model=registered, package=package, **request)
+    delivery.endpoints.create_deployment(name, asked)
     return name
 
 

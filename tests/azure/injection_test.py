@@ -10,13 +10,12 @@ from typing import Any
 
 import pytest
 
-from llmops.backends.protocols import DeploymentRequest
 from llmops.backends.registry import Delivery, open_delivery
 from llmops.config.connections import resolve_connections
 from llmops.config.model import Connection
 from llmops.emulator.emulator import Emulator
 from tests.azure.conftest import Requests, environment, unique
-from tests.azure.echo import made
+from tests.azure.echo import deploy_package, made
 from tests.backends.packages import package
 
 SHOW = """\
@@ -61,18 +60,10 @@ def deploy(delivery: Delivery, root: Path, variables: dict[str, str]) -> str:
     folder.mkdir(parents=True)
     (folder / "main.py").write_text(SHOW)
     manifest = package(folder, root / "package", model="show", source="flows/show/main.py:show")
-    model = delivery.registry.register(root / "package", name="show", digest=manifest.digest, created_by="a test")
-    name = unique("show")
-    delivery.endpoints.ensure_endpoint(name, tags={})
-    request = DeploymentRequest(
-        name="first",
-        model=model,
-        package=root / "package",
-        environment_variables=variables,
-        connections=resolve_connections({one: Connection(type="workspace") for one in CONNECTIONS}, {}),
+    connections = resolve_connections({one: Connection(type="workspace") for one in CONNECTIONS}, {})
+    return deploy_package(
+        delivery, root / "package", manifest, environment_variables=variables, connections=connections
     )
-    delivery.endpoints.create_deployment(name, request)
-    return name
 
 
 def test_a_function_gets_what_it_refers_to(delivery: Delivery, tmp_path: Path, requests: Requests) -> None:

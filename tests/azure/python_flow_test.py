@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmops.backends.protocols import DeploymentRequest, FlowSource
+from llmops.backends.protocols import FlowSource
 from llmops.backends.registry import Delivery, open_delivery
 from llmops.delivery.package import build_package
 from llmops.emulator.emulator import Emulator
@@ -20,8 +20,8 @@ from llmops.flows.folder import read_flow_in
 from llmops.flows.tree import WorkingTree
 from llmops.records import FlowRef
 from llmops.releases import Manifest
-from tests.azure.conftest import Requests, environment, unique
-from tests.azure.echo import deploy_echo, made
+from tests.azure.conftest import Requests, environment
+from tests.azure.echo import deploy_echo, deploy_package, made
 from tests.backends.packages import llm_flow, package
 from tests.projects import is_running, wait_for
 
@@ -77,13 +77,7 @@ def build(root: Path, more: str = "") -> tuple[Path, Manifest]:
 def test_a_python_flow_serves_and_its_failures_are_its_own(delivery: Delivery, tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     into, manifest = build(tmp_path / "project")
-    model = delivery.registry.register(into, name="plain", digest=manifest.digest, created_by="a test")
-    name = unique("python")
-    delivery.endpoints.ensure_endpoint(name, tags={})
-    request = DeploymentRequest(
-        name="first", model=model, package=delivery.registry.fetch(model), environment_variables={"GREETING": " hi"}
-    )
-    delivery.endpoints.create_deployment(name, request)
+    name = deploy_package(delivery, into, manifest, environment_variables={"GREETING": " hi"})
     _wait(delivery, name)
     good = delivery.endpoints.score(name, {"question": "so", "mark": "?"}, deployment="first")
     bad = delivery.endpoints.score(name, {"question": "fail"}, deployment="first")
@@ -95,10 +89,7 @@ def test_a_deployment_that_is_deleted_while_it_loads_leaves_no_process(delivery:
     loads, may_go_on = tmp_path / "loads", tmp_path / "go-on"
     (tmp_path / "project").mkdir()
     into, manifest = build(tmp_path / "project", SLOW.format(loads=str(loads), go_on=str(may_go_on)))
-    model = delivery.registry.register(into, name="plain", digest=manifest.digest, created_by="a test")
-    name = unique("python")
-    delivery.endpoints.ensure_endpoint(name, tags={})
-    delivery.endpoints.create_deployment(name, DeploymentRequest(name="first", model=model, package=into))
+    name = deploy_package(delivery, into, manifest)
     wait_for(loads.exists)
     delivery.endpoints.delete_deployment(name, "first")
     pid = int(loads.read_text())

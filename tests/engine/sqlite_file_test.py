@@ -77,12 +77,9 @@ def _problems_of_four(folder: Path, open_file: Callable[[Path], None]) -> list[s
     """Have four processes open the same files, one after the other; return what went wrong."""
     together = multiprocessing.get_context("spawn")
     barrier, problems = together.Barrier(4), together.Queue()
-    openers = [together.Process(target=_open_files, args=(folder, open_file, barrier, problems)) for _ in range(4)]
-    for opener in openers:
-        opener.start()
-    found = [problems.get() for _ in openers]
-    for opener in openers:
-        opener.join()
+    for _ in range(4):
+        together.Process(target=_open_files, args=(folder, open_file, barrier, problems), daemon=True).start()
+    found = [problems.get(timeout=120) for _ in range(4)]
     return [problem for problem in found if problem]
 
 
